@@ -1,0 +1,62 @@
+"""Builds ftcore: which extension is made of what. Everything else is in pyproject.toml.
+
+FTCORE_BUILD: "release" (default), "debug", or "asan" (address and undefined-behaviour sanitizers).
+"""
+
+import os
+import sys
+from glob import glob
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+if sys.platform == "win32":
+    raise SystemExit("ftnet needs epoll or kqueue: Linux, macOS or a BSD")
+
+POLLER = "epoll" if sys.platform.startswith("linux") else "kqueue"
+
+#: extension -> its C kernels; one that keeps state is linked into one extension only
+EXTENSIONS = {
+    "libcurl": [],
+    "buffers": ["slab"],
+    "profile": [],
+    "reactor": ["heap", f"poller_{POLLER}"],
+    "engine": [],
+    "multi": ["sock"],
+    "settings": [],
+    "slot": ["sock", "url"],
+    "transfer": ["url"],
+}
+
+FLAGS = {
+    "release": ["-O2"],
+    "debug": ["-O0", "-g", "-UNDEBUG"],
+    "asan": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"],
+}[os.environ.get("FTCORE_BUILD", "release")]
+LINK = [flag for flag in FLAGS if flag.startswith("-fsanitize")]
+
+# A struct changed in a shared .pxd with one side not rebuilt would read garbage.
+SHARED = glob("src/ftcore/*.pxd") + glob("src/ftcore/c/*.h")
+
+extensions = [
+    Extension(
+        f"ftcore.{name}",
+        [f"src/ftcore/{name}.pyx", *(f"src/ftcore/c/{kernel}.c" for kernel in kernels)],
+        include_dirs=["src/ftcore"],
+        depends=SHARED,
+        extra_compile_args=["-std=c11", "-D_DEFAULT_SOURCE", "-fvisibility=hidden", *FLAGS],
+        extra_link_args=LINK,
+    )
+    for name, kernels in EXTENSIONS.items()
+]
+
+setup(
+    ext_modules=cythonize(
+        extensions,
+        include_path=["src"],
+        build_dir="build/cython",
+        nthreads=os.cpu_count() or 1,
+        compiler_directives={"language_level": 3, "embedsignature": True},
+    ),
+    cffi_modules=["src/ftcore/_libcurl_build.py:ffi"],
+)

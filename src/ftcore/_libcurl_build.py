@@ -1,0 +1,55 @@
+"""Build step: turns the few libcurl declarations below into ftcore/_libcurl_cffi.py.
+
+cffi's out-of-line ABI mode: no compiler, no libcurl headers, and no C parsed at import.
+"""
+
+from cffi import FFI
+
+ffi = FFI()
+ffi.cdef(
+    """
+    typedef struct {
+        int age;
+        const char *version;
+        unsigned int version_num;
+        const char *host;
+        int features;
+        const char *ssl_version;
+        long ssl_version_num;
+        const char *libz_version;
+        const char *const *protocols;
+    } curl_version_info_data;
+    curl_version_info_data *curl_version_info(int);
+
+    int curl_global_init(long);
+    void *curl_easy_init(void);
+    void curl_easy_cleanup(void *);
+    void curl_easy_reset(void *);
+    int curl_easy_setopt(void *, int, ...);
+    int curl_easy_getinfo(void *, int, ...);
+    int curl_easy_pause(void *, int);
+    const char *curl_easy_strerror(int);
+    void *curl_multi_init(void);
+    int curl_multi_cleanup(void *);
+    int curl_multi_setopt(void *, int, ...);
+    int curl_multi_add_handle(void *, void *);
+    int curl_multi_remove_handle(void *, void *);
+    int curl_multi_socket_action(void *, int, int, int *);
+    void *curl_multi_info_read(void *, int *);
+    void *curl_share_init(void);
+    int curl_share_setopt(void *, int, ...);
+    int curl_share_cleanup(void *);
+    void *curl_slist_append(void *, const char *);
+    void curl_slist_free_all(void *);
+
+    void SSL_CTX_set_keylog_callback(void *, void *);
+    void *SSL_get_SSL_CTX(void *);
+    int SSL_CTX_set_ex_data(void *, int, void *);
+    void *SSL_CTX_get_ex_data(void *, int);
+    int CRYPTO_get_ex_new_index(int, long, void *, void *, void *, void *);
+    """
+)
+ffi.set_source("ftcore._libcurl_cffi", None)
+
+if __name__ == "__main__":
+    ffi.compile(verbose=True)

@@ -1,0 +1,40 @@
+#ifdef __linux__
+#define _GNU_SOURCE
+#endif
+#include "sock.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int sock_open(int family, int type, int protocol) {
+#ifdef __linux__
+  return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+#else
+  int fd = socket(family, type, protocol);
+  if (fd >= 0 && (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)) {
+    close(fd);
+    return -1;
+  }
+  return fd;
+#endif
+}
+
+unsigned sock_rtt_us(int fd) {
+#if defined(__linux__)
+  struct tcp_info info;
+  socklen_t length = sizeof info;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0) return 0;
+  return info.tcpi_rtt;
+#elif defined(TCP_CONNECTION_INFO)
+  struct tcp_connection_info info;
+  socklen_t length = sizeof info;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_CONNECTION_INFO, &info, &length) < 0) return 0;
+  return info.tcpi_srtt * 1000u;
+#else
+  (void)fd;
+  return 0;
+#endif
+}

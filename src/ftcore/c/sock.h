@@ -1,0 +1,10 @@
+/* Where systems differ in sockets, besides the poller. */
+#ifndef FTCORE_SOCK_H
+#define FTCORE_SOCK_H
+
+/* A non-blocking, close-on-exec socket; -1 with errno. */
+int sock_open(int family, int type, int protocol);
+/* The kernel's smoothed round-trip time of a TCP connection in µs; 0: unknown. */
+unsigned sock_rtt_us(int fd);
+
+#endif

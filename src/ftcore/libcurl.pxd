@@ -1,0 +1,184 @@
+"""The only file that knows libcurl's types and numbers (its ABI keeps them for ever).
+
+The functions are reached through ``curl``, a table of addresses that `libcurl.pyx` fills at
+import; they may be called without the GIL. https://curl.se/libcurl/c/
+"""
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t
+
+ctypedef void CURL
+ctypedef void CURLM
+ctypedef void CURLSH
+
+cdef struct curl_slist:
+    char *data
+    curl_slist *next
+
+ctypedef union curl_msg_data:
+    void *whatever
+    int result
+
+ctypedef struct CURLMsg:
+    int msg
+    CURL *easy_handle
+    curl_msg_data data
+
+ctypedef struct curl_sockaddr:
+    int family
+    int socktype
+    int protocol
+    unsigned int addrlen
+    char addr[28]  # at least; as long as addrlen says
+
+cdef struct curl_table:
+    CURL *(*easy_init)() noexcept nogil
+    void (*easy_cleanup)(CURL *) noexcept nogil
+    void (*easy_reset)(CURL *) noexcept nogil
+    int (*easy_setopt)(CURL *, int, ...) noexcept nogil
+    int (*easy_getinfo)(CURL *, int, ...) noexcept nogil
+    int (*easy_pause)(CURL *, int) noexcept nogil
+    const char *(*easy_strerror)(int) noexcept nogil
+    CURLM *(*multi_init)() noexcept nogil
+    int (*multi_cleanup)(CURLM *) noexcept nogil
+    int (*multi_setopt)(CURLM *, int, ...) noexcept nogil
+    int (*multi_add_handle)(CURLM *, CURL *) noexcept nogil
+    int (*multi_remove_handle)(CURLM *, CURL *) noexcept nogil
+    int (*multi_socket_action)(CURLM *, int, int, int *) noexcept nogil
+    CURLMsg *(*multi_info_read)(CURLM *, int *) noexcept nogil
+    CURLSH *(*share_init)() noexcept nogil
+    int (*share_setopt)(CURLSH *, int, ...) noexcept nogil
+    int (*share_cleanup)(CURLSH *) noexcept nogil
+    curl_slist *(*slist_append)(curl_slist *, const char *) noexcept nogil
+    void (*slist_free_all)(curl_slist *) noexcept nogil
+    # OpenSSL's, for key logs; NULL when libcurl uses another TLS library
+    void (*keylog_set)(void *, void (*)(void *, const char *) noexcept nogil) noexcept nogil
+    void *(*ssl_ctx_of)(void *) noexcept nogil
+    int (*ssl_ctx_set_ex)(void *, int, void *) noexcept nogil
+    void *(*ssl_ctx_get_ex)(void *, int) noexcept nogil
+    int keylog_index
+    unsigned int version_num
+
+cdef curl_table curl
+
+cdef enum:
+    CURLE_OK = 0
+    CURLE_OUT_OF_MEMORY = 27
+    CURLE_ABORTED_BY_CALLBACK = 42
+
+    CURL_SOCKET_TIMEOUT = -1
+    CURL_CSELECT_IN = 1
+    CURL_CSELECT_OUT = 2
+    CURL_CSELECT_ERR = 4
+    CURL_POLL_IN = 1
+    CURL_POLL_OUT = 2
+    CURL_POLL_REMOVE = 4
+    CURL_WRITEFUNC_PAUSE = 0x10000001
+    CURLPAUSE_RECV = 1
+    CURLPAUSE_CONT = 0
+    CURLMSG_DONE = 1
+    CURL_GLOBAL_ALL = 3
+
+    CURL_HTTP_VERSION_1_0 = 1
+    CURL_HTTP_VERSION_1_1 = 2
+    CURL_HTTP_VERSION_2_0 = 3
+    CURL_HTTP_VERSION_2TLS = 4
+    CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE = 5
+    CURL_HTTP_VERSION_3 = 30
+    CURL_HTTP_VERSION_3ONLY = 31
+
+    CURL_LOCK_DATA_COOKIE = 2
+    CURL_LOCK_DATA_DNS = 3
+    CURL_LOCK_DATA_SSL_SESSION = 4
+    CURL_LOCK_DATA_LAST = 9
+
+    CURLSHOPT_SHARE = 1
+    CURLSHOPT_LOCKFUNC = 3
+    CURLSHOPT_UNLOCKFUNC = 4
+    CURLSHOPT_USERDATA = 5
+
+    CURLMOPT_SOCKETFUNCTION = 20001
+    CURLMOPT_SOCKETDATA = 10002
+    CURLMOPT_TIMERFUNCTION = 20004
+    CURLMOPT_TIMERDATA = 10005
+    CURLMOPT_MAXCONNECTS = 6
+
+    CURLOPT_NETRC = 51
+    CURLOPT_NOBODY = 44
+    CURLOPT_POST = 47
+    CURLOPT_FOLLOWLOCATION = 52
+    CURLOPT_SSL_VERIFYPEER = 64
+    CURLOPT_HTTPGET = 80
+    CURLOPT_SSL_VERIFYHOST = 81
+    CURLOPT_HTTP_VERSION = 84
+    CURLOPT_BUFFERSIZE = 98
+    CURLOPT_NOSIGNAL = 99
+    CURLOPT_TCP_NODELAY = 121
+    CURLOPT_TCP_KEEPALIVE = 213
+    CURLOPT_TCP_KEEPIDLE = 214
+    CURLOPT_TCP_KEEPINTVL = 215
+    CURLOPT_PIPEWAIT = 237
+    CURLOPT_PROXY_SSL_VERIFYPEER = 248
+    CURLOPT_PROXY_SSL_VERIFYHOST = 249
+    CURLOPT_SUPPRESS_CONNECT_HEADERS = 265
+    CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS = 271
+    CURLOPT_DOH_SSL_VERIFYPEER = 306
+    CURLOPT_DOH_SSL_VERIFYHOST = 307
+    CURLOPT_WRITEDATA = 10001
+    CURLOPT_URL = 10002
+    CURLOPT_PROXY = 10004
+    CURLOPT_ERRORBUFFER = 10010
+    CURLOPT_POSTFIELDS = 10015
+    CURLOPT_USERAGENT = 10018
+    CURLOPT_HTTPHEADER = 10023
+    CURLOPT_SSLCERT = 10025
+    CURLOPT_HEADERDATA = 10029
+    CURLOPT_COOKIEFILE = 10031
+    CURLOPT_CUSTOMREQUEST = 10036
+    CURLOPT_INTERFACE = 10062
+    CURLOPT_CAINFO = 10065
+    CURLOPT_SSLKEY = 10087
+    CURLOPT_CAPATH = 10097
+    CURLOPT_SHARE = 10100
+    CURLOPT_ACCEPT_ENCODING = 10102
+    CURLOPT_PRIVATE = 10103
+    CURLOPT_SSL_CTX_DATA = 10109
+    CURLOPT_OPENSOCKETDATA = 10164
+    CURLOPT_NOPROXY = 10177
+    CURLOPT_RESOLVE = 10203
+    CURLOPT_CLOSESOCKETDATA = 10209
+    CURLOPT_PROXY_CAINFO = 10246
+    CURLOPT_PROXY_CAPATH = 10247
+    CURLOPT_REQUEST_TARGET = 10266
+    CURLOPT_DOH_URL = 10279
+    CURLOPT_PREREQDATA = 10313
+    CURLOPT_PROTOCOLS_STR = 10318
+    CURLOPT_REDIR_PROTOCOLS_STR = 10319
+    CURLOPT_WRITEFUNCTION = 20011
+    CURLOPT_HEADERFUNCTION = 20079
+    CURLOPT_SSL_CTX_FUNCTION = 20108
+    CURLOPT_OPENSOCKETFUNCTION = 20163
+    CURLOPT_CLOSESOCKETFUNCTION = 20208
+    CURLOPT_PREREQFUNCTION = 20312
+    CURLOPT_POSTFIELDSIZE_LARGE = 30120
+
+    CURLINFO_PRIVATE = 0x100000 + 21
+    CURLINFO_REDIRECT_URL = 0x100000 + 31
+    CURLINFO_PRIMARY_IP = 0x100000 + 32
+    CURLINFO_RESPONSE_CODE = 0x200000 + 2
+    CURLINFO_HEADER_SIZE = 0x200000 + 11
+    CURLINFO_REQUEST_SIZE = 0x200000 + 12
+    CURLINFO_OS_ERRNO = 0x200000 + 25
+    CURLINFO_NUM_CONNECTS = 0x200000 + 26
+    CURLINFO_PRIMARY_PORT = 0x200000 + 40
+    CURLINFO_HTTP_VERSION = 0x200000 + 46
+    CURLINFO_ACTIVESOCKET = 0x500000 + 44
+    CURLINFO_SIZE_UPLOAD_T = 0x600000 + 7
+    CURLINFO_SIZE_DOWNLOAD_T = 0x600000 + 8
+    CURLINFO_TOTAL_TIME_T = 0x600000 + 50
+    CURLINFO_NAMELOOKUP_TIME_T = 0x600000 + 51
+    CURLINFO_CONNECT_TIME_T = 0x600000 + 52
+    CURLINFO_PRETRANSFER_TIME_T = 0x600000 + 53
+    CURLINFO_STARTTRANSFER_TIME_T = 0x600000 + 54
+    CURLINFO_APPCONNECT_TIME_T = 0x600000 + 56
+    CURLINFO_QUEUE_TIME_T = 0x600000 + 65       # 8.6.0
+    CURLINFO_POSTTRANSFER_TIME_T = 0x600000 + 67  # 8.10.0

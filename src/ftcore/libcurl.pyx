@@ -1,0 +1,79 @@
+"""Fills the table of libcurl's functions, once, at import."""
+from libc.stdint cimport uintptr_t
+
+from ftcore import _libcurl
+
+library = _libcurl.find()
+
+
+cdef void *address(str name):
+    return <void *><uintptr_t>library.addresses.get(name, 0)
+
+
+cdef void fill() except *:
+    global curl
+    curl.easy_init = <CURL *(*)() noexcept nogil>address("curl_easy_init")
+    curl.easy_cleanup = <void (*)(CURL *) noexcept nogil>address("curl_easy_cleanup")
+    curl.easy_reset = <void (*)(CURL *) noexcept nogil>address("curl_easy_reset")
+    curl.easy_setopt = <int (*)(CURL *, int, ...) noexcept nogil>address("curl_easy_setopt")
+    curl.easy_getinfo = <int (*)(CURL *, int, ...) noexcept nogil>address("curl_easy_getinfo")
+    curl.easy_pause = <int (*)(CURL *, int) noexcept nogil>address("curl_easy_pause")
+    curl.easy_strerror = <const char *(*)(int) noexcept nogil>address("curl_easy_strerror")
+    curl.multi_init = <CURLM *(*)() noexcept nogil>address("curl_multi_init")
+    curl.multi_cleanup = <int (*)(CURLM *) noexcept nogil>address("curl_multi_cleanup")
+    curl.multi_setopt = <int (*)(CURLM *, int, ...) noexcept nogil>address("curl_multi_setopt")
+    curl.multi_add_handle = \
+        <int (*)(CURLM *, CURL *) noexcept nogil>address("curl_multi_add_handle")
+    curl.multi_remove_handle = \
+        <int (*)(CURLM *, CURL *) noexcept nogil>address("curl_multi_remove_handle")
+    curl.multi_socket_action = \
+        <int (*)(CURLM *, int, int, int *) noexcept nogil>address("curl_multi_socket_action")
+    curl.multi_info_read = \
+        <CURLMsg *(*)(CURLM *, int *) noexcept nogil>address("curl_multi_info_read")
+    curl.share_init = <CURLSH *(*)() noexcept nogil>address("curl_share_init")
+    curl.share_setopt = <int (*)(CURLSH *, int, ...) noexcept nogil>address("curl_share_setopt")
+    curl.share_cleanup = <int (*)(CURLSH *) noexcept nogil>address("curl_share_cleanup")
+    curl.slist_append = \
+        <curl_slist *(*)(curl_slist *, const char *) noexcept nogil>address("curl_slist_append")
+    curl.slist_free_all = <void (*)(curl_slist *) noexcept nogil>address("curl_slist_free_all")
+    curl.version_num = library.version_num
+
+
+cdef void fill_keylog() except *:
+    """OpenSSL's key-log hook, and a place in its SSL_CTX to remember the file in."""
+    global curl
+    cdef int (*new_index)(int, long, void *, void *, void *, void *) noexcept nogil
+    new_index = <int (*)(int, long, void *, void *, void *, void *) noexcept nogil>address(
+        "CRYPTO_get_ex_new_index")
+    curl.keylog_set = <void (*)(void *, void (*)(void *, const char *) noexcept nogil) noexcept nogil>address(
+        "SSL_CTX_set_keylog_callback")
+    curl.ssl_ctx_of = <void *(*)(void *) noexcept nogil>address("SSL_get_SSL_CTX")
+    curl.ssl_ctx_set_ex = \
+        <int (*)(void *, int, void *) noexcept nogil>address("SSL_CTX_set_ex_data")
+    curl.ssl_ctx_get_ex = <void *(*)(void *, int) noexcept nogil>address("SSL_CTX_get_ex_data")
+    if not library.ssl_version.startswith("OpenSSL") or new_index == NULL:
+        curl.keylog_set = NULL
+    else:
+        curl.keylog_index = new_index(1, 0, NULL, NULL, NULL, NULL)  # CRYPTO_EX_INDEX_SSL_CTX
+
+
+cdef void start() except *:
+    cdef int (*global_init)(long) noexcept nogil
+    global_init = <int (*)(long) noexcept nogil>address("curl_global_init")
+    cdef int code = global_init(CURL_GLOBAL_ALL)
+    if code != CURLE_OK:
+        raise ImportError(f"curl_global_init failed: {curl.easy_strerror(code).decode()}")
+
+fill()
+fill_keylog()
+start()
+
+
+def can_keylog():
+    """Whether TLS secrets can be logged per Client (OpenSSL only)."""
+    return curl.keylog_set != NULL
+
+
+def strerror(int code):
+    """libcurl's words for a CURLcode."""
+    return curl.easy_strerror(code).decode()

@@ -1,0 +1,174 @@
+"""A ring of libcurl multi handles on a reactor. See multi.pxd."""
+from libc.stdint cimport INT64_MAX
+from libc.stdlib cimport calloc, free
+from posix.unistd cimport close
+
+from ftcore.libcurl cimport (
+    CURL_CSELECT_ERR, CURL_CSELECT_IN, CURL_CSELECT_OUT, CURL_POLL_IN, CURL_POLL_OUT,
+    CURL_POLL_REMOVE, CURL_SOCKET_TIMEOUT, CURLMOPT_MAXCONNECTS, CURLMOPT_SOCKETDATA,
+    CURLMOPT_SOCKETFUNCTION, CURLMOPT_TIMERDATA, CURLMOPT_TIMERFUNCTION, CURLMSG_DONE, CURLMsg,
+    curl,
+)
+from ftcore.op cimport now_ns
+from ftcore.reactor cimport (
+    POLLER_ERROR, POLLER_READ, POLLER_WRITE, reactor_defer, reactor_forget, reactor_source,
+    reactor_timer_clear, reactor_timer_set, reactor_undefer, reactor_watch, source,
+)
+
+cdef extern from "c/sock.h" nogil:
+    int sock_open(int, int, int)
+
+
+cdef void act(multi *m, int fd, int flags) noexcept nogil:
+    """Lets libcurl work on one socket, or on what is due, and takes what has finished."""
+    cdef int running, left, result
+    cdef CURLMsg *message
+    cdef CURL *easy
+    curl.multi_socket_action(m.handle, fd, flags, &running)
+    message = curl.multi_info_read(m.handle, &left)
+    while message != NULL:
+        if message.msg == CURLMSG_DONE:
+            easy = message.easy_handle
+            result = message.data.result
+            m.done(easy, result)
+        message = curl.multi_info_read(m.handle, &left)
+
+
+cdef void on_ready(void *owner, int fd, unsigned ready) noexcept nogil:
+    cdef int flags = 0
+    if ready & POLLER_READ:
+        flags |= CURL_CSELECT_IN
+    if ready & POLLER_WRITE:
+        flags |= CURL_CSELECT_OUT
+    if ready & POLLER_ERROR:
+        flags |= CURL_CSELECT_ERR
+    act(<multi *>owner, fd, flags)
+
+
+cdef int on_socket(CURL *easy, int fd, int what, void *owner, void *unused) noexcept nogil:
+    """CURLMOPT_SOCKETFUNCTION: what libcurl wants to know of a socket."""
+    cdef multi *m = <multi *>owner
+    cdef source *s = reactor_source(m.r, fd)
+    cdef unsigned wanted = 0
+    if s == NULL:
+        return -1
+    if what != CURL_POLL_REMOVE:
+        if what & CURL_POLL_IN:
+            wanted |= POLLER_READ
+        if what & CURL_POLL_OUT:
+            wanted |= POLLER_WRITE
+        s.ready = on_ready
+        s.owner = m
+    return -1 if reactor_watch(m.r, fd, wanted) else 0
+
+
+cdef int on_timer(CURLM *handle, long ms, void *owner) noexcept nogil:
+    """CURLMOPT_TIMERFUNCTION: when libcurl wants to be called; -1: not at all."""
+    cdef multi *m = <multi *>owner
+    if ms == 0:
+        m.deadline = INT64_MAX
+        reactor_defer(m.r, &m.kick)
+        return 0
+    if ms < 0:
+        m.deadline = INT64_MAX
+        return 0
+    m.deadline = now_ns() + <int64_t>ms * 1000000
+    if m.timer.place and m.timer.deadline <= m.deadline:
+        return 0
+    return reactor_timer_set(m.r, &m.timer, m.deadline)
+
+
+cdef void on_due(timer_node *node) noexcept nogil:
+    cdef multi *m = <multi *>node.owner
+    if m.deadline == INT64_MAX:
+        return
+    if m.deadline > m.r.now:
+        reactor_timer_set(m.r, node, m.deadline)
+        return
+    m.deadline = INT64_MAX
+    act(m, CURL_SOCKET_TIMEOUT, 0)
+
+
+cdef void on_kick(void *owner) noexcept nogil:
+    act(<multi *>owner, CURL_SOCKET_TIMEOUT, 0)
+
+
+cdef multi *multi_new(reactor *r, done_function done, long keep_connections) noexcept nogil:
+    """NULL when memory (or descriptors) are out."""
+    global multis_alive
+    cdef multi *m = <multi *>calloc(1, sizeof(multi))
+    if m == NULL:
+        return NULL
+    m.handle = curl.multi_init()
+    if m.handle == NULL:
+        free(m)
+        return NULL
+    m.r = r
+    m.done = done
+    m.deadline = INT64_MAX
+    m.timer.owner = m
+    m.timer.fire = on_due
+    m.kick.owner = m
+    m.kick.run = on_kick
+    curl.multi_setopt(m.handle, CURLMOPT_SOCKETFUNCTION, on_socket)
+    curl.multi_setopt(m.handle, CURLMOPT_SOCKETDATA, m)
+    curl.multi_setopt(m.handle, CURLMOPT_TIMERFUNCTION, on_timer)
+    curl.multi_setopt(m.handle, CURLMOPT_TIMERDATA, m)
+    curl.multi_setopt(m.handle, CURLMOPT_MAXCONNECTS, keep_connections)
+    multis_alive += 1
+    return m
+
+
+cdef void multi_free(multi *m) noexcept nogil:
+    """No transfer may be left on it."""
+    global multis_alive
+    curl.multi_cleanup(m.handle)
+    reactor_timer_clear(m.r, &m.timer)
+    reactor_undefer(m.r, &m.kick)
+    multis_alive -= 1
+    free(m)
+
+
+cdef int multi_add(multi *m, CURL *easy) noexcept nogil:
+    """0, or a CURLMcode."""
+    cdef int failed = curl.multi_add_handle(m.handle, easy)
+    if failed == 0:
+        m.running += 1
+    return failed
+
+
+cdef void multi_remove(multi *m, CURL *easy) noexcept nogil:
+    """Also ends a transfer that is under way; never from inside a callback of libcurl's."""
+    curl.multi_remove_handle(m.handle, easy)
+    m.running -= 1
+
+
+cdef int multi_open_socket(multi *m, curl_sockaddr *address) noexcept nogil:
+    """The descriptor, or -1. Ours to close, so its registration may be kept between requests."""
+    cdef int fd = sock_open(address.family, address.socktype, address.protocol)
+    cdef source *s
+    if fd < 0:
+        return -1
+    s = reactor_source(m.r, fd)
+    if s == NULL:
+        close(fd)
+        return -1
+    s.ready = on_ready
+    s.owner = m
+    s.wanted = s.registered = 0
+    s.kept = True
+    m.sockets += 1
+    return fd
+
+
+cdef int multi_close_socket(void *owner, int fd) noexcept nogil:
+    """CURLOPT_CLOSESOCKETFUNCTION; the owner is the multi handle the socket was opened on."""
+    cdef multi *m = <multi *>owner
+    reactor_forget(m.r, fd)
+    m.sockets -= 1
+    return close(fd)
+
+
+def alive():
+    """Multi handles alive."""
+    return multis_alive

@@ -1,0 +1,76 @@
+"""The loop: poller, timers, inbox, outbox. Knows no protocol and no Python object.
+
+Everything here runs without the GIL, in the one thread that drives the reactor, but for
+`reactor_post` and `reactor_wake`, which any thread may call.
+"""
+from libc.stdint cimport int64_t
+
+from ftcore.op cimport atomic_word, event, inbox, op
+
+cdef extern from "c/heap.h" nogil:
+    ctypedef struct timer_node:
+        int64_t deadline
+        size_t place
+        void (*fire)(timer_node *) noexcept nogil
+        void *owner
+    ctypedef struct timer_heap:
+        size_t count
+
+cdef extern from "c/poller.h" nogil:
+    enum: POLLER_READ
+    enum: POLLER_WRITE
+    enum: POLLER_ERROR
+    ctypedef struct poller:
+        int fd
+        int wake_fd
+        int timer_fd
+
+cdef struct source:
+    # What the reactor knows of a descriptor; indexed by it.
+    void (*ready)(void *, int, unsigned) noexcept nogil
+    void *owner
+    unsigned wanted      # POLLER_READ | POLLER_WRITE
+    unsigned registered  # what the poller was told; may lag behind `wanted` when `kept`
+    bint kept            # opened and closed through us, so a registration may outlive the wish
+
+cdef struct deferred:
+    # Work for the end of the current step; queued at most once.
+    deferred *next
+    void (*run)(void *) noexcept nogil
+    void *owner
+    bint queued
+
+cdef struct reactor:
+    poller poll
+    timer_heap timers
+    inbox posted
+    atomic_word asleep
+    source *sources      # owned
+    int source_count
+    event *out_first
+    event *out_last
+    event *spare_events  # owned
+    deferred *deferred_first
+    deferred *deferred_last
+    int64_t now          # at the last look
+    int64_t turn         # counts calls of reactor_step
+    int64_t armed        # what the poller's own timer is set to
+    int64_t epoch_offset
+
+cdef int reactor_open(reactor *) noexcept nogil
+cdef void reactor_close(reactor *) noexcept nogil
+cdef void reactor_post(reactor *, op *, unsigned command) noexcept nogil
+cdef int reactor_step(reactor *, int64_t timeout) noexcept nogil
+cdef void reactor_rest(reactor *) noexcept nogil
+cdef void reactor_wake(reactor *) noexcept nogil
+cdef int reactor_timer_set(reactor *, timer_node *, int64_t deadline) noexcept nogil
+cdef void reactor_timer_clear(reactor *, timer_node *) noexcept nogil
+cdef void reactor_defer(reactor *, deferred *) noexcept nogil
+cdef void reactor_undefer(reactor *, deferred *) noexcept nogil
+cdef void reactor_run_deferred(reactor *) noexcept nogil
+cdef source *reactor_source(reactor *, int fd) noexcept nogil
+cdef int reactor_watch(reactor *, int fd, unsigned wanted) noexcept nogil
+cdef void reactor_forget(reactor *, int fd) noexcept nogil
+cdef void reactor_emit(reactor *, event *) noexcept nogil
+cdef event *reactor_event(reactor *) noexcept nogil
+cdef void reactor_spare(reactor *, event *) noexcept nogil

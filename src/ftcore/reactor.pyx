@@ -1,0 +1,277 @@
+"""The loop: poller, timers, inbox, outbox. See reactor.pxd."""
+from libc.stdint cimport INT64_MAX
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memset
+
+from ftcore.op cimport (
+    EVENT_RELEASE, epoch_offset_ns, inbox_empty, inbox_init, inbox_node, inbox_push, inbox_take, now_ns, word_or,
+    word_set, word_swap,
+)
+
+cdef extern from "c/heap.h" nogil:
+    void heap_free(timer_heap *)
+    int heap_arm(timer_heap *, timer_node *, int64_t)
+    void heap_disarm(timer_heap *, timer_node *)
+    timer_node *heap_due(timer_heap *, int64_t)
+    int64_t heap_next(const timer_heap *)
+
+cdef extern from "c/poller.h" nogil:
+    ctypedef struct poller_event:
+        int fd
+        unsigned ready
+    const char poller_name[]
+    int poller_open(poller *)
+    void poller_close(poller *)
+    int poller_set(poller *, int, unsigned, unsigned)
+    int poller_wait(poller *, poller_event *, int, int64_t)
+    void poller_wake(poller *)
+    void poller_arm(poller *, int64_t)
+
+cdef enum:
+    BATCH = 256
+
+
+def kind():
+    """The name of the poller this build uses: "epoll" or "kqueue"."""
+    return poller_name.decode()
+
+
+cdef int reactor_open(reactor *r) noexcept nogil:
+    """0, or -errno."""
+    memset(r, 0, sizeof(reactor))
+    inbox_init(&r.posted)
+    r.armed = INT64_MAX
+    r.epoch_offset = epoch_offset_ns()
+    r.now = now_ns()
+    return poller_open(&r.poll)
+
+
+cdef void reactor_close(reactor *r) noexcept nogil:
+    cdef event *e
+    poller_close(&r.poll)
+    heap_free(&r.timers)
+    free(r.sources)
+    r.sources = NULL
+    r.source_count = 0
+    while r.spare_events != NULL:
+        e = r.spare_events
+        r.spare_events = e.next
+        free(e)
+
+
+cdef void reactor_post(reactor *r, op *o, unsigned command) noexcept nogil:
+    word_or(&o.commands, command)
+    if word_swap(&o.queued, 1) == 0:
+        inbox_push(&r.posted, &o.link)
+    if word_swap(&r.asleep, 0) == 1:
+        poller_wake(&r.poll)
+
+
+cdef void take_posted(reactor *r) noexcept nogil:
+    cdef inbox_node *node = inbox_take(&r.posted)
+    cdef inbox_node *following
+    cdef op *o
+    while node != NULL:
+        following = node.next
+        o = <op *>node
+        word_set(&o.queued, 0)
+        if o.release_owed:
+            o.release_owed = False
+            o.last.kind = EVENT_RELEASE
+            reactor_emit(r, &o.last)
+        else:
+            o.command(o, word_swap(&o.commands, 0))
+            reactor_run_deferred(r)
+        node = following
+
+
+cdef int64_t waiting_time(reactor *r, int64_t timeout) noexcept nogil:
+    cdef int64_t due = heap_next(&r.timers)
+    if r.out_first != NULL:
+        return 0
+    if due == INT64_MAX:
+        return timeout
+    due = due - now_ns()
+    if due < 0:
+        due = 0
+    return due if timeout < 0 or due < timeout else timeout
+
+
+cdef void hand_out(reactor *r, poller_event *events, int count) noexcept nogil:
+    cdef int i
+    cdef source *s
+    for i in range(count):
+        if events[i].fd >= r.source_count:
+            continue
+        s = &r.sources[events[i].fd]
+        if s.wanted == 0:
+            # nobody's wish any more: now that it costs a wake-up, the poller is told so
+            poller_set(&r.poll, events[i].fd, s.registered, 0)
+            s.registered = 0
+            continue
+        s.ready(s.owner, events[i].fd, events[i].ready)
+
+
+cdef int reactor_step(reactor *r, int64_t timeout) noexcept nogil:
+    """One turn: commands, one wait of at most `timeout` ns (< 0: no limit), what is ready, timers.
+
+    0, or -errno (EINTR: a signal came while waiting).
+    """
+    cdef poller_event events[BATCH]
+    cdef timer_node *due
+    cdef int count
+    word_set(&r.asleep, 0)
+    r.turn += 1
+    r.now = now_ns()
+    take_posted(r)
+    timeout = waiting_time(r, timeout)
+    if timeout != 0:
+        word_set(&r.asleep, 1)
+        if not inbox_empty(&r.posted):
+            timeout = 0
+    count = poller_wait(&r.poll, events, BATCH, timeout)
+    word_set(&r.asleep, 0)
+    r.now = now_ns()
+    if count > 0:
+        hand_out(r, events, count)
+    due = heap_due(&r.timers, r.now)
+    while due != NULL:
+        due.fire(due)
+        due = heap_due(&r.timers, r.now)
+    reactor_run_deferred(r)
+    return count if count < 0 else 0
+
+
+cdef void reactor_rest(reactor *r) noexcept nogil:
+    """Between steps, for a loop that waits on our descriptor: it tells of timers and commands."""
+    cdef int64_t due = heap_next(&r.timers)
+    if r.armed <= r.now:
+        r.armed = INT64_MAX
+    if due < r.armed:
+        poller_arm(&r.poll, due)
+        r.armed = due
+    word_set(&r.asleep, 1)
+    if (r.out_first != NULL or not inbox_empty(&r.posted)) and word_swap(&r.asleep, 0) == 1:
+        poller_wake(&r.poll)
+
+
+cdef void reactor_wake(reactor *r) noexcept nogil:
+    """Ends a wait; from any thread."""
+    poller_wake(&r.poll)
+
+
+cdef int reactor_timer_set(reactor *r, timer_node *node, int64_t deadline) noexcept nogil:
+    """Arms or moves a timer; 0, or -1 when memory is out."""
+    return heap_arm(&r.timers, node, deadline)
+
+
+cdef void reactor_timer_clear(reactor *r, timer_node *node) noexcept nogil:
+    heap_disarm(&r.timers, node)
+
+
+cdef void reactor_defer(reactor *r, deferred *d) noexcept nogil:
+    if d.queued:
+        return
+    d.queued = True
+    d.next = NULL
+    if r.deferred_last != NULL:
+        r.deferred_last.next = d
+    else:
+        r.deferred_first = d
+    r.deferred_last = d
+
+
+cdef void reactor_undefer(reactor *r, deferred *d) noexcept nogil:
+    """Before the memory of `d` goes."""
+    cdef deferred *before = NULL
+    cdef deferred *at = r.deferred_first
+    if not d.queued:
+        return
+    while at != d:
+        before = at
+        at = at.next
+    if before == NULL:
+        r.deferred_first = d.next
+    else:
+        before.next = d.next
+    if r.deferred_last == d:
+        r.deferred_last = before
+    d.queued = False
+
+
+cdef void reactor_run_deferred(reactor *r) noexcept nogil:
+    cdef deferred *d = r.deferred_first
+    while d != NULL:
+        r.deferred_first = d.next
+        if d.next == NULL:
+            r.deferred_last = NULL
+        d.queued = False
+        d.run(d.owner)
+        d = r.deferred_first
+
+
+cdef source *reactor_source(reactor *r, int fd) noexcept nogil:
+    """The entry of a descriptor; NULL when memory is out."""
+    cdef int count
+    cdef source *grown
+    if fd >= r.source_count:
+        count = r.source_count * 2 if r.source_count * 2 > fd else fd + 64
+        grown = <source *>realloc(r.sources, count * sizeof(source))
+        if grown == NULL:
+            return NULL
+        memset(grown + r.source_count, 0, (count - r.source_count) * sizeof(source))
+        r.sources = grown
+        r.source_count = count
+    return &r.sources[fd]
+
+
+cdef int reactor_watch(reactor *r, int fd, unsigned wanted) noexcept nogil:
+    """Says what a descriptor is watched for; its entry has `ready` and `owner` set. 0, or -errno.
+
+    The wish for nothing is not passed on for a descriptor that is `kept`: the next request on the
+    same connection will want it again, and two system calls a request are saved.
+    """
+    cdef source *s = &r.sources[fd]
+    cdef int failed
+    s.wanted = wanted
+    if wanted == s.registered or (wanted == 0 and s.kept):
+        return 0
+    failed = poller_set(&r.poll, fd, s.registered, wanted)
+    if failed == 0:
+        s.registered = wanted
+    return failed
+
+
+cdef void reactor_forget(reactor *r, int fd) noexcept nogil:
+    """Before a kept descriptor is closed."""
+    if fd < r.source_count:
+        if r.sources[fd].registered:
+            poller_set(&r.poll, fd, r.sources[fd].registered, 0)
+        memset(&r.sources[fd], 0, sizeof(source))
+
+
+cdef void reactor_emit(reactor *r, event *e) noexcept nogil:
+    e.next = NULL
+    if r.out_last != NULL:
+        r.out_last.next = e
+    else:
+        r.out_first = e
+    r.out_last = e
+
+
+cdef event *reactor_event(reactor *r) noexcept nogil:
+    """A spare event, zeroed; NULL when memory is out."""
+    cdef event *e = r.spare_events
+    if e == NULL:
+        e = <event *>calloc(1, sizeof(event))
+    else:
+        r.spare_events = e.next
+        memset(e, 0, sizeof(event))
+    if e != NULL:
+        e.pooled = True
+    return e
+
+
+cdef void reactor_spare(reactor *r, event *e) noexcept nogil:
+    e.next = r.spare_events
+    r.spare_events = e

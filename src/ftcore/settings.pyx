@@ -1,0 +1,154 @@
+"""What a Client is set to, and what a request is made from; both immutable once made."""
+from libc.string cimport memset
+from posix.fcntl cimport O_APPEND, O_CREAT, O_WRONLY, open as c_open
+from posix.unistd cimport close
+
+from ftcore.libcurl cimport (
+    CURL, CURL_LOCK_DATA_COOKIE, CURL_LOCK_DATA_DNS, CURL_LOCK_DATA_SSL_SESSION,
+    CURLSHOPT_LOCKFUNC, CURLSHOPT_SHARE, CURLSHOPT_UNLOCKFUNC, CURLSHOPT_USERDATA, curl,
+)
+
+import os
+
+cdef enum:
+    UNLIMITED = 0x3FFFFFFFFFFFFFFF
+
+cdef uint64_t templates_made = 0
+
+
+cdef void lock_shared(CURL *easy, int kind, int access, void *owner) noexcept nogil:
+    pthread_mutex_lock(&(<settings *>owner).locks[kind])
+
+
+cdef void unlock_shared(CURL *easy, int kind, void *owner) noexcept nogil:
+    pthread_mutex_unlock(&(<settings *>owner).locks[kind])
+
+
+cdef curl_slist *slist(lines) except? NULL:
+    """A list that the caller owns; NULL when `lines` is empty."""
+    cdef curl_slist *made = NULL
+    cdef curl_slist *longer
+    for line in lines:
+        longer = curl.slist_append(made, <bytes>line)
+        if longer == NULL:
+            curl.slist_free_all(made)
+            raise MemoryError
+        made = longer
+    return made
+
+
+cdef class Settings:
+    """What a Client is set to.
+
+    Keyword arguments; text as bytes or None. ``resolve`` are CURLOPT_RESOLVE lines; sizes in
+    bytes, None for no limit; ``keylog_file`` a path or None.
+    """
+
+    def __cinit__(self, *, ca_file=None, ca_path=None, cert=None, key=None, proxy=None,
+                  no_proxy=None, doh_url=None, interface=None, user_agent=None, resolve=(),
+                  bint verify=True, bint cookies=False, bint insecure_redirects=False,
+                  bint nodelay=True, long happy_eyeballs_ms=200, long keepalive_s=0,
+                  keylog_file=None, max_body=None, max_kept_body=None, int64_t max_buffered=1 << 20,
+                  int max_connections=1024, int max_connections_per_host=1024):
+        cdef int kind
+        memset(&self.c, 0, sizeof(settings))
+        self.c.keylog_fd = -1
+        self.kept = {}
+        self.c.ca_file = self.text("ca_file", ca_file)
+        self.c.ca_path = self.text("ca_path", ca_path)
+        self.c.cert = self.text("cert", cert)
+        self.c.key = self.text("key", key)
+        self.c.proxy = self.text("proxy", proxy)
+        self.c.no_proxy = self.text("no_proxy", no_proxy)
+        self.c.doh_url = self.text("doh_url", doh_url)
+        self.c.interface = self.text("interface", interface)
+        self.c.user_agent = self.text("user_agent", user_agent)
+        self.c.resolve = slist(resolve)
+        self.c.verify = verify
+        self.c.cookies = cookies
+        self.c.insecure_redirects = insecure_redirects
+        self.c.nodelay = nodelay
+        self.c.happy_eyeballs_ms = happy_eyeballs_ms
+        self.c.keepalive_s = keepalive_s
+        self.c.max_body = UNLIMITED if max_body is None else max_body
+        self.c.max_kept_body = UNLIMITED if max_kept_body is None else max_kept_body
+        self.c.max_buffered = max_buffered
+        self.c.max_connections = max_connections
+        self.c.max_connections_per_host = max_connections_per_host
+        if keylog_file is not None:
+            self.open_keylog(os.fsencode(keylog_file))
+        for kind in range(10):
+            pthread_mutex_init(&self.c.locks[kind], NULL)
+        self.open_share()
+
+    cdef char *text(self, str name, value):
+        """Keeps `value` alive as long as the settings."""
+        if value is None:
+            return NULL
+        self.kept[name] = value
+        return <bytes>value
+
+    cdef int open_keylog(self, bytes path) except -1:
+        self.c.keylog_fd = c_open(path, O_WRONLY | O_APPEND | O_CREAT, 0o600)
+        if self.c.keylog_fd < 0:
+            raise OSError(f"keylog_file {os.fsdecode(path)!r} can't be opened for appending")
+        os.set_inheritable(self.c.keylog_fd, False)
+        return 0
+
+    cdef int open_share(self) except -1:
+        self.c.share = curl.share_init()
+        if self.c.share == NULL:
+            raise MemoryError
+        curl.share_setopt(self.c.share, CURLSHOPT_LOCKFUNC, lock_shared)
+        curl.share_setopt(self.c.share, CURLSHOPT_UNLOCKFUNC, unlock_shared)
+        curl.share_setopt(self.c.share, CURLSHOPT_USERDATA, <void *>&self.c)
+        curl.share_setopt(self.c.share, CURLSHOPT_SHARE, <int>CURL_LOCK_DATA_DNS)
+        curl.share_setopt(self.c.share, CURLSHOPT_SHARE, <int>CURL_LOCK_DATA_SSL_SESSION)
+        if self.c.cookies:
+            curl.share_setopt(self.c.share, CURLSHOPT_SHARE, <int>CURL_LOCK_DATA_COOKIE)
+        return 0
+
+    def __dealloc__(self):
+        if self.c.share != NULL:
+            curl.share_cleanup(self.c.share)
+        if self.c.resolve != NULL:
+            curl.slist_free_all(self.c.resolve)
+        if self.c.keylog_fd >= 0:
+            close(self.c.keylog_fd)
+
+
+cdef class Template:
+    """Everything about a request but its body.
+
+    ``verb`` and ``target`` (the request target of CONNECT) are bytes or None, ``lines`` header
+    lines as libcurl takes them, ``origin`` a number that the Client gives to scheme, host and
+    port, ``http_version`` a CURL_HTTP_VERSION_*.
+    """
+
+    def __cinit__(self, bytes url not None, *, verb=None, target=None, lines=(),
+                  long http_version=0, int origin=0, bint multiplex=False, bint head=False,
+                  bint with_body=False, bint tunnel=False, bint no_proxy=False, bint follow=True,
+                  bint chunked=False, bint profile=True):
+        global templates_made
+        memset(&self.c, 0, sizeof(template))
+        self.kept = (url, verb, target)
+        templates_made += 1
+        self.c.id = templates_made
+        self.c.url = url
+        self.c.verb = NULL if verb is None else <char *><bytes>verb
+        self.c.target = NULL if target is None else <char *><bytes>target
+        self.c.headers = slist(lines)
+        self.c.http_version = http_version
+        self.c.origin = origin
+        self.c.multiplex = multiplex
+        self.c.head = head
+        self.c.with_body = with_body
+        self.c.tunnel = tunnel
+        self.c.no_proxy = no_proxy
+        self.c.follow = follow
+        self.c.chunked = chunked
+        self.c.profile = profile
+
+    def __dealloc__(self):
+        if self.c.headers != NULL:
+            curl.slist_free_all(self.c.headers)

@@ -1,0 +1,133 @@
+"""A libcurl handle and the response that comes in on it: libcurl's callbacks, phases, chunks.
+
+Nothing here starts or ends a transfer; `transfer` does.
+"""
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint64_t
+
+from ftcore.libcurl cimport CURL, curl_slist
+from ftcore.multi cimport multi
+from ftcore.op cimport atomic_word, event, op, slab
+from ftcore.profile cimport phases
+from ftcore.reactor cimport reactor, timer_node
+from ftcore.settings cimport settings, template
+
+cdef enum state:
+    NEW
+    WAITING
+    RUNNING
+    ENDED
+
+cdef enum:
+    WANT_HEADERS = 1
+    WANT_CHUNKS = 2
+
+cdef struct slot:
+    # A libcurl handle and the response that is coming in on it. Lives on one multi handle.
+    CURL *easy               # owned
+    multi *m
+    slot *next               # in the multi handle's list of spare ones
+    slot *all_next           # in the pool's list, for freeing
+    int place                # of `m` in the pool
+    uint64_t prepared        # the template that the handle is set to; 0: none
+    xfer *x
+    char *head               # owned; raw header block of the current response
+    size_t head_length
+    size_t head_room
+    int status
+    int interim              # 1xx responses seen
+    bint head_done           # the blank line of the final response came
+    bint head_over           # of any response
+    bint location
+    bint redirecting         # this body is not for the caller
+    int verdict              # an OUTCOME_* that made a callback refuse; EARLY_END
+    int64_t taken            # decoded body bytes
+    slab *body               # kept body; one hold
+    size_t body_length
+    slab *stream             # chunks are written here; one hold
+    size_t stream_used
+    event *last_chunk        # may grow while `last_turn` is the current one
+    int64_t last_turn
+    int64_t opened_at        # connectStart
+    int64_t ready_at         # connected, about to send
+    int64_t first_byte_at
+    char error[256]
+
+cdef struct origin:
+    int running
+    bint multiplexed         # its last response came over h2 or h3
+    bint single              # ... over HTTP/1
+    int home                 # 1 + place of the multi handle for multiplexed connections; 0: none
+    int *idle                # owned; places of multi handles with an idle connection, a stack
+    int idle_count
+    int idle_room
+    xfer *waiting_first
+    xfer *waiting_last
+    int previous             # in the pool's list of origins with a queue; -1: none
+    int following
+    bint listed
+
+cdef struct pool:
+    op control               # first: its command closes the pool
+    reactor *r
+    settings *set
+    multi **multis           # owned
+    int multi_count
+    origin *origins          # owned
+    int origin_count
+    int first_listed         # origins with a queue
+    int running              # transfers that count against max_connections
+    long waiting
+    xfer *first              # every transfer submitted and not ended
+    slot *slots
+    bint starting            # inside start_waiting
+    bint closed
+
+cdef struct xfer:
+    op o                     # first
+    pool *home
+    template *t
+    slot *s
+    state state
+    atomic_word wants        # WANT_*; set from any thread
+    int outcome
+    long os_errno
+    bint counted             # against max_connections
+    bint held                # the caller paused it
+    bint stalled             # libcurl was told to wait
+    size_t unread            # bytes in chunk events not yet delivered
+    timer_node timer
+    int64_t timeout          # ns
+    const char *body
+    int64_t body_length
+    xfer *previous           # in pool.first
+    xfer *following
+    xfer *queue_previous     # in origin.waiting_*
+    xfer *queue_following
+    event headers_event
+    event flush_event
+    bint flush_queued
+    bint result_held         # the owner has EVENT_DONE but keeps it back
+    phases ph
+    int hops                 # redirects followed; the rest is about the current hop
+    char *url                # owned
+    curl_slist *headers      # owned
+    bint estranged           # left the first origin: no credentials any more
+    bint bare                # the body was dropped on the way
+    int64_t sent_before
+    int64_t received_before
+
+cdef enum:
+    EARLY_END = 1000   # a slot's verdict: the transfer is over and fine
+
+cdef long slots_alive
+
+cdef slot *slot_new(multi *, settings *) noexcept nogil
+cdef void slot_free(slot *) noexcept nogil
+# Ready for a new response.
+cdef void slot_clear(slot *) noexcept nogil
+# Sets the handle to what the transfer needs; nothing of an earlier one is left. 0, or a CURLcode.
+cdef int slot_prepare(slot *, settings *, xfer *) noexcept nogil
+# What libcurl and the callbacks know of the times; before the handle is removed.
+cdef void slot_read_phases(slot *, xfer *, int outcome) noexcept nogil
+cdef void slot_add_bytes(slot *, int64_t *sent, int64_t *received) noexcept nogil

@@ -1,0 +1,37 @@
+"""HTTP on libcurl: a Client's pool on one engine, and one transfer.
+
+    Pool       the Client's connections on one engine: multi handles, limits, the queue
+    Transfer   one request, from submission to its last event
+"""
+from ftcore.engine cimport Operation
+from ftcore.settings cimport Settings, Template
+from ftcore.slot cimport pool, xfer
+
+cdef class Pool(Operation):
+    cdef object __weakref__
+    cdef pool c
+    cdef set holding              # transfers whose result waits for `resume`
+    cdef readonly bint closing
+    cdef readonly bint closed
+    cdef readonly Settings settings
+    cdef object closed_event
+    cdef void free_handles(self) noexcept
+
+cdef class Transfer(Operation):
+    cdef xfer x
+    cdef Py_buffer body
+    cdef bint body_held
+    cdef Template template
+    cdef Pool pool
+    cdef readonly bint finished   # the last event was delivered
+    cdef readonly bint aborted
+    cdef readonly bint paused
+    cdef list held_back           # events that came while paused, in order
+    cpdef start(self, Pool pool, Template template, body, double timeout)
+    cdef int post(self, unsigned command) except -1
+    cdef int hold(self, what) except -1
+    cdef int flush(self) except -1
+    cdef int give_chunk(self, chunk) except -1
+    cdef int let_go(self) except -1
+    cdef list gather(self)
+    cdef int finish(self, list result) except -1

@@ -1,0 +1,233 @@
+"""Client: settings, a pool on each engine it is used with, and the way in for every API."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from resource import RLIMIT_NOFILE, getrlimit
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ftcore import _libcurl
+from ftcore.libcurl import can_keylog, library
+from ftcore.settings import Settings, Template
+from ftcore.transfer import Pool
+from ftnet import dispatch
+from ftnet.options import check_client_settings
+
+if TYPE_CHECKING:
+    from ftnet.request import Plan, RequestTask
+
+VERSION = "0.1.0"
+
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+_TEMPLATES_AT_MOST = 4096
+_UNLIMITED = 1_000_000_000
+
+
+def _default_connections() -> int:
+    """As many as descriptors allow, 10,000 at most: meant for load, not for politeness."""
+    soft, _ = getrlimit(RLIMIT_NOFILE)
+    return max(16, min(10_000, soft - 128)) if soft > 0 else 10_000
+
+
+def _bytes(value: str | None) -> bytes | None:
+    return None if value is None else os.fsencode(value)
+
+
+def _trust(given: str | None) -> tuple[str | None, str | None]:
+    """(CA file, CA directory)."""
+    if given is None:
+        return _libcurl.ca_location()
+    return (None, given) if os.path.isdir(given) else (given, None)
+
+
+def _proxy(checked: Mapping[str, Any]) -> str | None:
+    """None leaves the choice to libcurl, which asks the environment for each request; so "", no
+    proxy at all, where the environment names none."""
+    if checked["proxy"] is not None:
+        return str(checked["proxy"])
+    if checked["trust_env"] and any(os.environ.get(name) for name in _PROXY_VARIABLES):
+        return None
+    return ""
+
+
+class Client:
+    """A caller of the ft API with a connection pool, limits and settings of its own.
+
+    ``with ft.Client(...) as client: client.request(...)``. All settings are keywords; times are
+    in milliseconds, sizes in bytes.
+
+    ``ca`` CA bundle or directory; ``cert``, ``key`` client certificate (PEM); ``verify``;
+    ``proxy`` http, https, socks5 or socks5h URL; ``no_proxy``; ``trust_env`` whether the
+    environment's proxies count; ``resolve`` ``{"host:port": "ip"}``; ``doh_url``; ``interface``
+    name or address to send from; ``cookies`` whether a jar is kept (default: no, as in the ft
+    API); ``user_agent``; ``timeout`` (60000); ``max_connections`` (what descriptors allow, at most
+    10,000), ``max_connections_per_host`` (no limit): tasks beyond wait in order, each engine the
+    Client is used on (a thread's, a loop's) counting for itself; ``max_body_bytes`` largest
+    decoded body (256 MiB; when not given, no limit for chunks that go to a listener);
+    ``max_buffered_bytes`` chunks waiting for their listener before the peer has to wait (4 MiB);
+    ``http_version`` None, "1.1", "2", "2-prior-knowledge", "3", "3-only";
+    ``allow_insecure_redirects`` https to http; ``keylog_file`` TLS secrets in NSS format;
+    ``happy_eyeballs_timeout`` head start of IPv6 (200); ``tcp_nodelay`` (True);
+    ``tcp_keepalive`` idle time before probes, None: off; ``max_message_bytes``, ``temp_dir``,
+    ``policy``, ``estimate_private_hosts`` belong to sockets, downloads and estimates.
+
+    Raises TypeError or ValueError for a setting that can't be, naming it.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        checked = check_client_settings(settings)
+        if checked["keylog_file"] is not None and not can_keylog():
+            raise ValueError(
+                f"Client: keylog_file needs a libcurl with OpenSSL, this one has"
+                f" {library.ssl_version}; set SSLKEYLOGFILE in the environment instead"
+            )
+        self._closed = True
+        self._settings = _engine_settings(checked, "max_body_bytes" in settings)
+        self._closed = False
+        self.timeout: float = checked["timeout"]
+        self.http_version: str | None = checked["http_version"]
+        self.tunnels_through: str | None = _http_proxy(checked)
+        self._pools: dict[dispatch.Driver, Pool] = {}
+        self._origins: dict[str, int] = {}
+        self._templates: dict[Any, Template] = {}
+        self.plans: dict[str, Plan] = {}
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def request(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> RequestTask:
+        """As `ftnet.request`, with this client's connections and settings."""
+        return _request(self, options, kw)
+
+    def pool(self, driver: dispatch.Driver) -> Pool:
+        """The client's pool on a driver's engine, made at the first use."""
+        pool = self._pools.get(driver)
+        if pool is None or pool.closing:
+            pool = self._new_pool(driver)
+        return pool
+
+    def _new_pool(self, driver: dispatch.Driver) -> Pool:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the client is closed")
+            for other in [d for d in self._pools if d.engine.closed]:
+                del self._pools[other]
+            pool = self._pools.get(driver)
+            if pool is None or pool.closing:
+                pool = self._pools[driver] = Pool(driver.engine, self._settings)
+                driver.pools.add(pool)
+        return pool
+
+    def origin(self, key: str) -> int:
+        """A small number for scheme, host and port, as lower-case text."""
+        with self._lock:
+            return self._origins.setdefault(key, len(self._origins))
+
+    def template(self, key: Any, make: Any) -> Template:
+        """The template kept under `key`, or a new one from ``make()``."""
+        template = self._templates.get(key)
+        if template is None:
+            if len(self._templates) >= _TEMPLATES_AT_MOST:
+                self._templates.clear()
+                self.plans.clear()
+            template = self._templates[key] = make()
+        return template
+
+    def close(self) -> None:
+        """Fails the tasks that are open, with their callbacks, and closes all connections.
+
+        Returns when that has happened; inside a callback, or the loop whose engine it is, it
+        happens as soon as that returns. A second call does nothing.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            pools = list(self._pools.items())
+        self.plans.clear()
+        for driver, pool in pools:
+            if not driver.engine.closed:
+                pool.close()
+                driver.settle(pool)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._closed and self._pid == os.getpid():
+            for driver, pool in self._pools.items():
+                if not driver.engine.closed:
+                    pool.close()
+
+
+def _http_proxy(checked: Mapping[str, Any]) -> str | None:
+    """The proxy that a CONNECT request can be sent to itself."""
+    proxy: str | None = checked["proxy"]
+    return proxy if proxy is not None and proxy.startswith("http") else None
+
+
+def _engine_settings(checked: Mapping[str, Any], limits_chunks: bool) -> Settings:
+    ca_file, ca_path = _trust(checked["ca"])
+    agent = checked["user_agent"]
+    keepalive = checked["tcp_keepalive"]
+    eyeballs = checked["happy_eyeballs_timeout"]
+    return Settings(
+        ca_file=_bytes(ca_file),
+        ca_path=_bytes(ca_path),
+        cert=_bytes(checked["cert"]),
+        key=_bytes(checked["key"]),
+        proxy=_bytes(_proxy(checked)),
+        no_proxy=_bytes(checked["no_proxy"]),
+        doh_url=_bytes(checked["doh_url"]),
+        interface=_bytes(checked["interface"]),
+        user_agent=(f"ftnet/{VERSION}" if agent is None else agent).encode(),
+        resolve=[entry.encode() for entry in checked["resolve"]],
+        verify=checked["verify"],
+        cookies=checked["cookies"],
+        insecure_redirects=checked["allow_insecure_redirects"],
+        nodelay=checked["tcp_nodelay"],
+        happy_eyeballs_ms=200 if eyeballs is None else max(1, round(eyeballs)),
+        keepalive_s=0 if keepalive is None else max(1, round(keepalive / 1000)),
+        keylog_file=checked["keylog_file"],
+        max_body=checked["max_body_bytes"] if limits_chunks else None,
+        max_kept_body=checked["max_body_bytes"],
+        max_buffered=checked["max_buffered_bytes"] or 1 << 62,
+        max_connections=checked["max_connections"] or _default_connections(),
+        max_connections_per_host=checked["max_connections_per_host"] or _UNLIMITED,
+    )
+
+
+_default: Client | None = None
+_default_lock = threading.Lock()
+
+
+def default_client() -> Client:
+    """The client that the module's functions use."""
+    global _default
+    if _default is None:
+        with _default_lock:
+            if _default is None:
+                _default = Client()
+    return _default
+
+
+def _after_fork() -> None:
+    """The child's default client starts afresh; its others find their engines closed."""
+    global _default, _default_lock
+    _default = None
+    _default_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+from ftnet.request import request as _request  # noqa: E402 - request imports Client's module first

@@ -1,0 +1,193 @@
+"""Profile: the timing fields of the ft API over the engine's phases."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, Final
+
+from ftcore.profile import MOMENT_NAMES, Phases
+
+
+class NetType(IntEnum):
+    """``estimate_nettype``: Chromium's effective connection types, by the ft API's numbers."""
+
+    UNKNOWN = 0
+    OFFLINE = 1
+    SLOW_2G = 2
+    TYPE_2G = 3
+    TYPE_3G = 4
+    TYPE_4G = 5
+    LAST = 6
+
+
+_AT: Final = {name: number for number, name in enumerate(MOMENT_NAMES)}
+_PROTOCOLS: Final = ("unknown", "http/1.1", "h2", "quic")
+
+
+def _moment(name: str, doc: str) -> Any:
+    number = _AT[name]
+
+    def read(self: Profile) -> float:
+        return self._phases.at(number)
+
+    read.__doc__ = f"{doc} Milliseconds since the Unix epoch; 0.0: not reached."
+    return property(read)
+
+
+class Profile:
+    """When each phase of a request began and ended, and what its connection was.
+
+    Times are float milliseconds since the Unix epoch with microsecond digits, taken on the
+    monotonic clock and shifted once, so differences are exact and never run backwards. On a
+    reused connection the DNS and connect fields equal `fetchStart`; the SSL fields are 0 there
+    and on plain http. A phase that was not reached is 0. Field names are those of the ft API
+    (https://super-apps.ai/mop/document/en/develop/api/network.html#request) and of newer wx ones.
+    """
+
+    __slots__ = ("_phases",)
+
+    _fields_ = (
+        "fetchStart",
+        "domainLookUpStart",
+        "domainLookUpEnd",
+        "connectStart",
+        "connectEnd",
+        "SSLconnectionStart",
+        "SSLconnectionEnd",
+        "requestStart",
+        "requestEnd",
+        "responseStart",
+        "responseEnd",
+        "rtt",
+        "estimate_nettype",
+        "httpRttEstimate",
+        "transportRttEstimate",
+        "downstreamThroughputKbpsEstimate",
+        "peerIP",
+        "port",
+        "socketReused",
+        "sendBytesCount",
+        "receivedBytedCount",
+        "protocol",
+        "invokeStart",
+        "queueStart",
+        "queueEnd",
+        "redirectStart",
+        "redirectEnd",
+        "throughputKbps",
+    )
+
+    def __init__(self, phases: Phases) -> None:
+        self._phases = phases
+
+    def __repr__(self) -> str:
+        spans = ", ".join(f"{name}={ms:.3f}" for name, ms in self.durations.items())
+        return f"<Profile {self.protocol} {self.peerIP}:{self.port} {spans}>"
+
+    def __reduce__(self) -> tuple[type[Profile], tuple[Phases]]:
+        return Profile, (self._phases,)
+
+    invokeStart = _moment("queue_start", "The call of the API.")
+    queueStart = _moment("queue_start", "The task began to wait for a connection slot.")
+    queueEnd = _moment("queue_end", "The task had its slot; queueStart plus µs without a queue.")
+    redirectStart = _moment("redirect_start", "The first of the redirects that were followed.")
+    redirectEnd = _moment("redirect_end", "The last redirect was over.")
+    fetchStart = _moment("fetch_start", "The final request begins, redirects are behind it.")
+    domainLookUpStart = _moment("dns_start", "DNS look-up begins.")
+    domainLookUpEnd = _moment("dns_end", "DNS look-up is over.")
+    connectStart = _moment("connect_start", "The first connection attempt begins.")
+    connectEnd = _moment("connect_end", "The connection stands, TLS and proxies included.")
+    SSLconnectionStart = _moment("ssl_start", "TCP stands, TLS begins (after a proxy's part).")
+    SSLconnectionEnd = _moment("ssl_end", "The TLS handshake is over.")
+    requestStart = _moment("request_start", "The request's first byte is about to be sent.")
+    requestEnd = _moment("request_end", "The request's last byte was handed to the kernel.")
+    responseStart = _moment("response_start", "The first line of the response is there.")
+    responseEnd = _moment("response_end", "The last byte of the response is there.")
+
+    @property
+    def rtt(self) -> float:
+        """The kernel's smoothed round-trip time of this connection (TCP_INFO), ms; 0: unknown.
+
+        For QUIC the time of the handshake, known on a new connection only.
+        """
+        return self._phases.rtt
+
+    @property
+    def estimate_nettype(self) -> NetType:
+        """Effective connection type estimated from the requests before; UNKNOWN without any."""
+        return NetType.UNKNOWN
+
+    @property
+    def httpRttEstimate(self) -> float:
+        """HTTP round-trip time estimated from the requests before, ms; 0: unknown."""
+        return 0.0
+
+    @property
+    def transportRttEstimate(self) -> float:
+        """Transport round-trip time estimated from the requests before, ms; 0: unknown."""
+        return 0.0
+
+    @property
+    def downstreamThroughputKbpsEstimate(self) -> float:
+        """Download rate estimated from the requests before, kbit/s; 0: unknown."""
+        return 0.0
+
+    @property
+    def peerIP(self) -> str:
+        """Address of the peer (of the proxy, where there is one); "" without a connection."""
+        return self._phases.ip
+
+    @property
+    def port(self) -> int:
+        """Port of the peer; 0 without a connection."""
+        return self._phases.port
+
+    @property
+    def socketReused(self) -> bool:
+        """Whether the connection had served a request before."""
+        return self._phases.reused
+
+    @property
+    def sendBytesCount(self) -> int:
+        """Header and body bytes sent, redirects included, as carried in HTTP: no TLS, no frames."""
+        return self._phases.sent
+
+    @property
+    def receivedBytedCount(self) -> int:
+        """Header and body bytes received, redirects included, before content decoding."""
+        return self._phases.received
+
+    receivedBytesCount = receivedBytedCount
+
+    @property
+    def protocol(self) -> str:
+        """"http/1.1", "h2", "quic" (HTTP/3) or "unknown"."""
+        return _PROTOCOLS[self._phases.http]
+
+    @property
+    def throughputKbps(self) -> float:
+        """Received bits over the time from requestStart to responseEnd, kbit/s."""
+        ms = self._phases.span(_AT["request_start"], _AT["response_end"])
+        return self._phases.received * 8 / ms if ms > 0 else 0.0
+
+    @property
+    def durations(self) -> dict[str, float]:
+        """Milliseconds of each phase: queue dns connect (TCP only) ssl send ttfb download total.
+
+        ``ttfb`` is from the request's last byte to the response's first; ``total`` from
+        queueStart to the last phase reached. 0.0 for a phase that was not reached.
+        """
+        span = self._phases.span
+        connected = "ssl_start" if self._phases.at(_AT["ssl_start"]) else "connect_end"
+        reached = [number for number in range(len(_AT)) if self._phases.at(number)]
+        last = max(reached, key=self._phases.at) if reached else 0
+        return {
+            "queue": span(_AT["queue_start"], _AT["queue_end"]),
+            "dns": span(_AT["dns_start"], _AT["dns_end"]),
+            "connect": span(_AT["connect_start"], _AT[connected]),
+            "ssl": span(_AT["ssl_start"], _AT["ssl_end"]),
+            "send": span(_AT["request_start"], _AT["request_end"]),
+            "ttfb": max(0.0, span(_AT["request_end"], _AT["response_start"])),
+            "download": span(_AT["response_start"], _AT["response_end"]),
+            "total": span(_AT["queue_start"], last),
+        }

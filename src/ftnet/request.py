@@ -1,0 +1,367 @@
+"""`request`: options → template → Transfer, and its way back to callbacks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from ftcore.buffers import Chunk
+from ftcore.profile import Phases
+from ftcore.settings import Template
+from ftnet import dispatch
+from ftnet.body import encode_body, merge_query
+from ftnet.errors import FtError, from_engine
+from ftnet.options import REQUEST_OPTIONS, header_lines, json_decoder, merge_options, prepare_url
+from ftnet.profile import Profile
+from ftnet.results import Headers, charset_of
+from ftnet.tasks import Callback, Task, call_all, remove
+
+if TYPE_CHECKING:
+    from ftnet.client import Client
+
+log = logging.getLogger("ftnet")
+
+#: Options that change nothing about the request itself.
+_CALLBACKS_AND_URL: Final = frozenset(("url", "success", "fail", "complete"))
+#: What a JSON text may begin with (RFC 8259), to spare the decoder what can't be one.
+_JSON_STARTS: Final = frozenset(b'{["-0123456789tfn')
+_BODY_MISFIT: Final = -12
+# CURL_HTTP_VERSION_*
+_HTTP_1_1, _HTTP_2_TLS, _HTTP_2_PRIOR, _HTTP_3, _HTTP_3_ONLY = 2, 4, 5, 30, 31
+_VERSIONS: Final = {
+    None: _HTTP_2_TLS,
+    "1.1": _HTTP_1_1,
+    "2": _HTTP_2_TLS,
+    "2-prior-knowledge": _HTTP_2_PRIOR,
+    "3": _HTTP_3,
+    "3-only": _HTTP_3_ONLY,
+}
+
+_decode_json = msgspec.json.Decoder().decode
+
+
+class Response:
+    """What ``success`` gets: ``data``, ``statusCode``, ``header``, ``cookies``, ``profile``.
+
+    ``header`` and ``profile`` are built when they are first looked at.
+    """
+
+    __slots__ = ("_phases", "_raw", "data", "header", "profile", "statusCode")
+    _fields_ = ("data", "statusCode", "header", "cookies", "profile", "errMsg")
+
+    data: Any  #: decoded as dataType and responseType say
+    statusCode: int  #: HTTP status
+    header: Headers  #: case-insensitive mapping; repeated fields joined by ", "
+    profile: Profile | None  #: None with enableProfile=False
+
+    def __init__(self, data: Any, status: int, raw: bytes, phases: Phases | None) -> None:
+        self.data = data
+        self.statusCode = status
+        self._raw = raw
+        self._phases = phases
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "header":
+            self.header = Headers(self._raw)
+            return self.header
+        if name == "profile":
+            self.profile = None if self._phases is None else Profile(self._phases)
+            return self.profile
+        raise AttributeError(name)
+
+    @property
+    def cookies(self) -> list[str]:
+        """Each Set-Cookie field, as it came."""
+        return self.header.set_cookies
+
+    @property
+    def errMsg(self) -> str:
+        """ "request:ok"."""
+        return "request:ok"
+
+    def __repr__(self) -> str:
+        return f"<Response {self.statusCode}>"
+
+
+class HeadersReceived:
+    """What `onHeadersReceived` gets."""
+
+    __slots__ = ("header", "statusCode")
+    _fields_ = ("header", "statusCode", "cookies")
+
+    def __init__(self, raw: bytes, status: int) -> None:
+        self.header = Headers(raw)
+        self.statusCode = status
+
+    @property
+    def cookies(self) -> list[str]:
+        """Each Set-Cookie field, as it came."""
+        return self.header.set_cookies
+
+
+class ChunkReceived:
+    """What `onChunkReceived` gets: ``data``, a read-only buffer that owns its memory."""
+
+    __slots__ = ("data",)
+    _fields_ = ("data",)
+
+    def __init__(self, data: Chunk) -> None:
+        self.data = data
+
+
+Decode = Callable[[bytes, Chunk], Any]
+
+
+def _text(raw: bytes, body: Chunk) -> str:
+    """The body as text: charset of the content-type, else UTF-8; one BOM goes."""
+    charset = charset_of(raw) if b"charset" in raw or b"CHARSET" in raw.upper() else "utf-8"
+    return body.decode(charset).removeprefix("\ufeff")
+
+
+def _json_or_text(raw: bytes, body: Chunk) -> Any:
+    """JSON whatever the content-type says, straight from the receive memory; else the text."""
+    if body.first() in _JSON_STARTS and b"charset" not in raw:
+        try:
+            return _decode_json(body)
+        except msgspec.DecodeError:
+            return _text(raw, body)
+    text = _text(raw, body)
+    if text[:1].isascii():  # it may be JSON behind a BOM or in another charset
+        try:
+            return _decode_json(text) if text else text
+        except msgspec.DecodeError:
+            return text
+    return text
+
+
+def _chunk(raw: bytes, body: Chunk) -> Chunk:
+    return body
+
+
+def _typed(data_type: Any) -> Decode:
+    decoder = json_decoder(data_type)
+
+    def decode(raw: bytes, body: Chunk) -> Any:
+        charset = charset_of(raw)
+        return decoder.decode(body if charset == "utf-8" else body.decode(charset))
+
+    return decode
+
+
+class Plan(NamedTuple):
+    """What a checked request comes down to."""
+
+    template: Template
+    timeout: float
+    decode: Decode
+    empty: Any
+
+
+class RequestTask(Task[Response]):
+    """A request under way: listeners, `abort`, `pause`, `resume`, `result`, ``await``."""
+
+    __slots__ = ("_chunk_listeners", "_chunked", "_header_listeners", "_plan")
+
+    _plan: Plan
+    _chunked: bool
+    _header_listeners: list[Callback] | None
+    _chunk_listeners: list[Callback] | None
+
+    def onHeadersReceived(self, callback: Callback) -> None:
+        """Calls `callback` with ``header``, ``statusCode`` and ``cookies`` when the final
+        response's header is there; not for redirects that are followed."""
+        if not callable(callback):
+            raise TypeError(f"onHeadersReceived takes a callable, got {callback!r}")
+        if self._header_listeners is None:
+            self._header_listeners = []
+        self._header_listeners.append(callback)
+        self.want_headers()
+
+    def offHeadersReceived(self, callback: Callback | None = None) -> None:
+        """Removes one listener, or all of them."""
+        remove(self._header_listeners, callback)
+
+    def onChunkReceived(self, callback: Callback) -> None:
+        """Calls `callback` with ``data``, a `ftcore.Chunk`, for body bytes as they come.
+
+        Only with ``enableChunked=True``; what came before is kept for the result's ``data``.
+        """
+        if not callable(callback):
+            raise TypeError(f"onChunkReceived takes a callable, got {callback!r}")
+        if self._chunk_listeners is None:
+            self._chunk_listeners = []
+        self._chunk_listeners.append(callback)
+        self.want_chunks()
+
+    def offChunkReceived(self, callback: Callback | None = None) -> None:
+        """Removes one listener, or all of them; without any, chunks are kept for ``data``."""
+        remove(self._chunk_listeners, callback)
+        if not self._chunk_listeners:
+            self.want_chunks(False)
+
+    def _headers(self, status: int, raw: bytes) -> None:
+        if self._header_listeners:
+            call_all(self._header_listeners, HeadersReceived(raw, status))
+
+    def _chunk(self, chunk: Chunk) -> None:
+        if self._chunk_listeners:
+            call_all(self._chunk_listeners, ChunkReceived(chunk))
+
+    def _done(
+        self,
+        outcome: int,
+        status: int,
+        raw: bytes | None,
+        body: Chunk | None,
+        phases: Phases | None,
+        os_errno: int,
+        detail: str,
+    ) -> None:
+        if outcome == 0 and raw is not None:
+            plan = self._plan
+            try:
+                data = plan.empty if body is None else plan.decode(raw, body)
+            except msgspec.DecodeError as error:
+                outcome, detail = _BODY_MISFIT, str(error)
+            else:
+                self._settle(Response(data, status, raw, phases), self._success)
+                return
+        profile = None if phases is None else Profile(phases)
+        self._settle(from_engine("request", outcome, os_errno, detail, profile), self._fail)
+
+
+def request(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]) -> RequestTask:
+    """Checks the options, submits the request to the engine of here and now, returns its task."""
+    body = None
+    plan = None
+    if options is None and kw.keys() <= _CALLBACKS_AND_URL:
+        plan = client.plans.get(kw.get("url"))  # type: ignore[arg-type]
+        given: Mapping[str, Any] = kw
+    if plan is None or not _callable_or_none(kw):
+        given = merge_options("request", options, kw, REQUEST_OPTIONS)
+        plan, body = _plan(client, given)
+        if options is None and kw.keys() <= _CALLBACKS_AND_URL:
+            client.plans[given["url"]] = plan
+    driver = dispatch.current()
+    task = RequestTask()
+    task._driver = driver
+    task._plan = plan
+    task._success = given.get("success")
+    task._fail = given.get("fail")
+    task._complete = given.get("complete")
+    task._outcome = task._waiters = task._header_listeners = task._chunk_listeners = None
+    task.start(client.pool(driver), plan.template, body, plan.timeout)
+    driver.submitted()
+    return task
+
+
+def _callable_or_none(kw: dict[str, Any]) -> bool:
+    for name in kw:
+        if name != "url" and not callable(kw[name]) and kw[name] is not None:
+            return False
+    return True
+
+
+def _plan(client: Client, given: Mapping[str, Any]) -> tuple[Plan, Any]:
+    """Template, time limit and decoder for checked options, and the body."""
+    method, data = given["method"], given["data"]
+    url = prepare_url(given["url"])
+    lines, content_type = header_lines(given["header"])
+    if method in ("GET", "HEAD") and isinstance(data, Mapping):
+        url, data = merge_query(url, data), None
+    body = encode_body(data, content_type, method)
+    if given["forceCellularNetwork"]:
+        log.debug("request: forceCellularNetwork is ignored: there is no mobile network to choose")
+    has_body = body is not None or method in ("POST", "PUT")
+    key = (
+        url,
+        method,
+        lines,
+        has_body,
+        given["redirect"],
+        given["enableHttp2"],
+        given["enableQuic"],
+        given["enableChunked"],
+        given["enableProfile"],
+    )
+    template = client.template(key, lambda: _template(client, given, method, url, lines, has_body))
+    decode, empty = _decoder(given)
+    return Plan(template, given["timeout"] or client.timeout, decode, empty), body
+
+
+def _decoder(given: Mapping[str, Any]) -> tuple[Decode, Any]:
+    """How the body becomes `data`, and `data` when there is no body."""
+    data_type = given["dataType"]
+    if not isinstance(data_type, str):
+        return _typed(data_type), ""
+    if given["responseType"] == "arraybuffer":
+        return _chunk, b""
+    return (_json_or_text if data_type == "json" else _text), ""
+
+
+def _http_version(client: Client, given: Mapping[str, Any], https: bool) -> int:
+    if given["enableQuic"] and https:
+        return _HTTP_3
+    if given["enableHttp2"] is False:
+        return _HTTP_1_1
+    if given["enableHttp2"] and client.http_version is None:
+        return _HTTP_2_TLS
+    version = _VERSIONS[client.http_version]
+    if version in (_HTTP_3, _HTTP_3_ONLY) and not https:
+        return _HTTP_1_1 if version == _HTTP_3 else _HTTP_3_ONLY
+    return version
+
+
+def _template(
+    client: Client,
+    given: Mapping[str, Any],
+    method: str,
+    url: str,
+    lines: tuple[bytes, ...],
+    has_body: bool,
+) -> Template:
+    https = url.startswith("https")
+    authority = url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
+    version = _http_version(client, given, https)
+    if method == "CONNECT":
+        return _tunnel(client, given, url, lines, authority)
+    plain_verb = method == "GET" and not has_body or method in ("HEAD", "POST")
+    return Template(
+        url.encode("ascii"),
+        verb=None if plain_verb else method.encode("ascii"),
+        lines=lines,
+        http_version=version,
+        origin=client.origin(f"{'https' if https else 'http'}://{authority.lower()}"),
+        multiplex=version == _HTTP_2_PRIOR or (https and version != _HTTP_1_1),
+        head=method == "HEAD",
+        with_body=has_body,
+        follow=given["redirect"] == "follow",
+        chunked=given["enableChunked"],
+        profile=given["enableProfile"],
+    )
+
+
+def _tunnel(
+    client: Client, given: Mapping[str, Any], url: str, lines: tuple[bytes, ...], authority: str
+) -> Template:
+    """CONNECT (RFC 9110 9.3.6): asks the client's HTTP proxy, or else the URL's host itself, for
+    a tunnel to the URL's host and port; the answer is the result, the tunnel is closed."""
+    has_port = authority.rpartition("]")[2].find(":") >= 0
+    target = authority if has_port else f"{authority}:{443 if url.startswith('https') else 80}"
+    ask = client.tunnels_through or url
+    host = () if any(line.lower().startswith(b"host:") for line in lines) else (target,)
+    return Template(
+        ask.encode("ascii"),
+        verb=b"CONNECT",
+        target=target.encode("ascii"),
+        lines=(*(f"Host: {name}".encode("ascii") for name in host), *lines),
+        http_version=_HTTP_1_1,
+        origin=client.origin(f"CONNECT {ask}"),
+        tunnel=True,
+        no_proxy=True,
+        follow=False,
+        profile=given["enableProfile"],
+    )

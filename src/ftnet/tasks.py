@@ -1,0 +1,143 @@
+"""Task: what a call returns. One class for callbacks, `result()` and `await`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ftcore.transfer import Transfer
+from ftnet.dispatch import Driver, log
+from ftnet.errors import FtError
+
+if TYPE_CHECKING:
+    import asyncio
+
+R = TypeVar("R")
+Callback = Callable[[Any], object]
+
+
+def call(callback: Callback, value: object) -> None:
+    """Calls a user's callback; what it raises is logged, not let through."""
+    try:
+        callback(value)
+    except Exception:
+        log.exception("in a callback: %r", callback)
+
+
+def call_all(callbacks: list[Callback], value: object) -> None:
+    """Calls listeners in the order they were added; they may add and remove others."""
+    for callback in tuple(callbacks):
+        call(callback, value)
+
+
+def remove(callbacks: list[Callback] | None, callback: Callback | None) -> None:
+    """Takes one listener away, or all of them."""
+    if callbacks is None:
+        return
+    if callback is None:
+        callbacks.clear()
+    elif callback in callbacks:
+        callbacks.remove(callback)
+
+
+class Task(Transfer, Generic[R]):
+    """Something under way. Its methods may be called from any thread, and inside callbacks.
+
+    It ends once: ``success`` or ``fail`` is called, then ``complete``, then `result()` and
+    ``await`` go on.
+    """
+
+    __slots__ = ("_complete", "_driver", "_fail", "_outcome", "_success", "_waiters")
+
+    _driver: Driver
+    _success: Callback | None
+    _fail: Callback | None
+    _complete: Callback | None
+    _outcome: R | FtError | None
+    _waiters: list[threading.Event | asyncio.Future[None]] | None
+
+    def done(self) -> bool:
+        """Whether the task has ended and its last callback is being, or was, called."""
+        return self._outcome is not None
+
+    def result(self, timeout: float | None = None) -> R:
+        """Waits for the end and returns what ``success`` got.
+
+        ``timeout`` is in seconds, None: as long as the task takes. Raises `FtError` where
+        ``fail`` was called, TimeoutError when `timeout` has passed (the task goes on), and
+        RuntimeError where waiting would wait for itself: in a callback, in the loop's thread.
+        """
+        if self._outcome is None and not self._driver.wait(self, timeout):
+            raise TimeoutError(f"not done after {timeout} s")
+        return self._value()
+
+    def _value(self) -> R:
+        outcome = self._outcome
+        if isinstance(outcome, FtError):
+            raise outcome
+        assert outcome is not None  # noqa: S101 - for the type checker; the wait has ended
+        return outcome
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """Waits without blocking the loop; a cancelled wait aborts the task."""
+        if self._outcome is None:
+            import asyncio
+
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._wait_with(future)
+            try:
+                yield from future
+            except asyncio.CancelledError:
+                self.abort()
+                raise
+        return self._value()
+
+    def _wait_with(self, waiter: threading.Event | asyncio.Future[None]) -> None:
+        waiters = self._waiters
+        if waiters is None:
+            waiters = self._waiters = []
+        waiters.append(waiter)
+        if self._outcome is not None:  # it ended in another thread meanwhile
+            _wake(waiter)
+
+    def block(self, timeout: float | None) -> bool:
+        """Blocks this thread until the end; False when `timeout` seconds have gone by."""
+        event = threading.Event()
+        self._wait_with(event)
+        return event.wait(timeout)
+
+    def _settle(self, outcome: R | FtError, callback: Callback | None) -> None:
+        """The end: the last callbacks, then whoever waits. Nothing skips `complete`."""
+        self._outcome = outcome
+        try:
+            if callback is not None:
+                call(callback, outcome)
+        finally:
+            try:
+                if self._complete is not None:
+                    call(self._complete, outcome)
+            finally:
+                if self._waiters is not None:
+                    for waiter in self._waiters:
+                        _wake(waiter)
+
+
+def _wake(waiter: threading.Event | asyncio.Future[None]) -> None:
+    if isinstance(waiter, threading.Event):
+        waiter.set()
+        return
+    loop = waiter.get_loop()
+    if loop.is_closed():
+        return
+    import asyncio
+
+    if asyncio._get_running_loop() is loop:
+        _set(waiter)
+    else:
+        loop.call_soon_threadsafe(_set, waiter)
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
