@@ -13,6 +13,9 @@ cdef extern from "c/slab.h" nogil:
     void slabs_after_fork()
 
 cdef long chunks_alive = 0
+cdef char json_starts[256]
+for byte in range(256):
+    json_starts[byte] = byte in b'{["-0123456789tfn'
 
 
 cdef slab *memory_take(size_t room) noexcept nogil:
@@ -84,15 +87,15 @@ cdef class Chunk:
         return PyUnicode_Decode(
             self.start, self.length, encoding.encode("ascii"), errors.encode("ascii"))
 
-    def first(self):
-        """The first byte that is not JSON white space, -1 when there is none."""
+    def may_be_json(self):
+        """Whether the first byte that is no white space can begin a JSON text (RFC 8259)."""
         cdef Py_ssize_t i
         cdef char c
         for i in range(self.length):
             c = self.start[i]
             if c != 0x20 and c != 0x0A and c != 0x0D and c != 0x09:
-                return <unsigned char>c
-        return -1
+                return json_starts[<unsigned char>c] != 0
+        return False
 
 
 cdef Chunk chunk_new(slab *memory, char *start, size_t length):

@@ -39,6 +39,7 @@ cdef struct slot:
     bint head_done           # the blank line of the final response came
     bint head_over           # of any response
     bint location
+    bint charset             # its content-type names one
     bint redirecting         # this body is not for the caller
     int verdict              # an OUTCOME_* that made a callback refuse; EARLY_END
     int64_t taken            # decoded body bytes

@@ -117,6 +117,15 @@ cdef bint keep_line(slot *s, const char *line, size_t length) noexcept nogil:
     return True
 
 
+cdef bint names_charset(const char *value, size_t length) noexcept nogil:
+    """Whether "charset" stands in a content-type; which one is for the owner to read."""
+    cdef size_t i
+    for i in range(length - 7 if length > 7 else 0):
+        if strncasecmp(value + i, b"charset", 7) == 0:
+            return True
+    return False
+
+
 cdef bint is_redirect(int status) noexcept nogil:
     return status == 301 or status == 302 or status == 303 or status == 307 or status == 308
 
@@ -156,7 +165,7 @@ cdef size_t on_header(char *line, size_t size, size_t count, void *owner) noexce
             s.head_length = 0
             s.head_over = False
             s.head_done = False
-            s.location = False
+            s.location = s.charset = False
             s.status = status_of(line, length)
         elif s.head_over:
             return length  # a trailer
@@ -164,8 +173,11 @@ cdef size_t on_header(char *line, size_t size, size_t count, void *owner) noexce
         return 0
     if line[0] == 0x0D or line[0] == 0x0A:
         return length if end_of_block(s) else 0
-    if length > 9 and strncasecmp(line, b"location:", 9) == 0:
-        s.location = True
+    if length > 9:
+        if line[0] | 0x20 == 0x6C and strncasecmp(line, b"location:", 9) == 0:
+            s.location = True
+        elif length > 13 and line[0] | 0x20 == 0x63 and strncasecmp(line, b"content-type:", 13) == 0:
+            s.charset = names_charset(line + 13, length - 13)
     return length
 
 
@@ -289,7 +301,7 @@ cdef void slot_clear(slot *s) noexcept nogil:
         s.stream = NULL
     s.body_length = s.stream_used = s.head_length = 0
     s.status = s.interim = s.verdict = 0
-    s.head_done = s.head_over = s.location = s.redirecting = False
+    s.head_done = s.head_over = s.location = s.charset = s.redirecting = False
     s.taken = 0
     s.last_chunk = NULL
     s.opened_at = s.ready_at = s.first_byte_at = 0

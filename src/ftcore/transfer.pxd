@@ -27,11 +27,17 @@ cdef class Transfer(Operation):
     cdef readonly bint aborted
     cdef readonly bint paused
     cdef list held_back           # events that came while paused, in order
+    # The owner's, None to begin with; the engine does not look at them.
+    cdef public object context
+    cdef public object outcome
+    cdef public object waiters
+    cdef public object header_listeners
+    cdef public object chunk_listeners
     cpdef start(self, Pool pool, Template template, body, double timeout)
     cdef int post(self, unsigned command) except -1
     cdef int hold(self, what) except -1
     cdef int flush(self) except -1
     cdef int give_chunk(self, chunk) except -1
     cdef int let_go(self) except -1
-    cdef list gather(self)
-    cdef int finish(self, list result) except -1
+    cdef int end(self) except -1
+    cdef int finish(self, tuple result) except -1

@@ -575,11 +575,12 @@ cdef class Transfer(Operation):
 
     ``_headers(status, raw)``   the final header block, when `want_headers` was set in time
     ``_chunk(chunk)``           body bytes, when `want_chunks` is set and the template is chunked
-    ``_done(outcome, status, raw, body, phases, os_errno, detail)``   once, last
-    """
+    ``_succeeded(status, raw, body, phases, charset)`` or
+    ``_failed(outcome, phases, os_errno, detail)``   once, last
 
-    def __cinit__(self, *args, **kw):
-        memset(&self.x, 0, sizeof(xfer))
+    ``raw`` is the header block, ``body`` a `Chunk` or None, ``phases`` None without a profile,
+    ``charset`` whether the content-type names one.
+    """
 
     cpdef start(self, Pool pool, Template template, body, double timeout):
         """Submits the request; `timeout` in ms from now, `body` bytes-like or None."""
@@ -667,12 +668,7 @@ cdef class Transfer(Operation):
             if not self.aborted:
                 self._headers(status, raw)
             return 0
-        result = self.gather()
-        if self.paused and self.x.outcome == OUTCOME_OK:
-            self.x.result_held = True
-            self.pool.holding.add(self)
-            return self.hold(result)
-        return self.finish(result)
+        return self.end()
 
     cdef int hold(self, what) except -1:
         if self.held_back is None:
@@ -684,13 +680,12 @@ cdef class Transfer(Operation):
         """Delivers what was held back, until paused again."""
         while self.held_back and not self.paused:
             what = self.held_back.pop(0)
-            if type(what) is list:
-                return self.finish(what)
-            if type(what) is tuple:
-                if not self.aborted:
-                    self._headers(*what)
-            else:
+            if type(what) is not tuple:
                 self.give_chunk(what)
+            elif len(what) != 2:
+                return self.finish(what)
+            elif not self.aborted:
+                self._headers(*what)
         return 0
 
     cdef int let_go(self) except -1:
@@ -706,22 +701,24 @@ cdef class Transfer(Operation):
             self.post(COMMAND_DRAINED)
         return 0
 
-    cdef list gather(self):
-        """What the owner gets at the end: status, raw header block, body, phases, detail."""
+    cdef int end(self) except -1:
+        """Gathers what the owner gets, gives the slot back, and is done unless paused."""
         cdef slot *s = self.x.s
         cdef slab *memory
         cdef int status = 0
+        cdef bint charset = False
         body = raw = phases = None
         detail = ""
         if s != NULL:
-            if s.head_done:
+            if self.x.outcome == OUTCOME_OK:
                 status = s.status
+                charset = s.charset
                 raw = PyBytes_FromStringAndSize(s.head, s.head_length)
-            if s.body != NULL:
-                memory = s.body
-                s.body = NULL
-                body = chunk_new(memory, memory.data, s.body_length)
-            if self.x.outcome > 0:
+                if s.body != NULL:
+                    memory = s.body
+                    s.body = NULL
+                    body = chunk_new(memory, memory.data, s.body_length)
+            elif self.x.outcome > 0:
                 detail = (<bytes>s.error).decode("utf-8", "replace")
             self.x.s = NULL
             give_slot(s)
@@ -730,18 +727,34 @@ cdef class Transfer(Operation):
             PyBuffer_Release(&self.body)
         if self.template.c.profile:
             phases = phases_object(&self.x.ph, self.engine.r.epoch_offset)
-        return [status, raw, body, phases, self.x.os_errno, detail]
+        if self.x.outcome != OUTCOME_OK or self.aborted:
+            return self.finish((OUTCOME_ABORTED if self.aborted else self.x.outcome,
+                                phases, self.x.os_errno, detail))
+        if self.paused:
+            self.x.result_held = True
+            self.pool.holding.add(self)
+            return self.hold((status, raw, body, phases, charset))
+        self.finished = True
+        try:
+            self._succeeded(status, raw, body, phases, charset)
+        finally:
+            self.release(&self.x.o)
+        return 0
 
-    cdef int finish(self, list result) except -1:
-        """The end: after this, nothing."""
-        cdef int outcome = OUTCOME_ABORTED if self.aborted else self.x.outcome
+    cdef int finish(self, tuple result) except -1:
+        """The end of a failure, or of a result that was held back."""
         if self.finished:
             return 0
         self.finished = True
         self.held_back = None
         self.pool.holding.discard(self)
         try:
-            self._done(outcome, *result)
+            if len(result) == 4:
+                self._failed(*result)
+            elif self.aborted:
+                self._failed(OUTCOME_ABORTED, result[3], 0, "")
+            else:
+                self._succeeded(*result)
         finally:
             self.release(&self.x.o)
         return 0

@@ -90,7 +90,7 @@ class Client:
         self.timeout: float = checked["timeout"]
         self.http_version: str | None = checked["http_version"]
         self.tunnels_through: str | None = _http_proxy(checked)
-        self._pools: dict[dispatch.Driver, Pool] = {}
+        self.pools: dict[dispatch.Driver, Pool] = {}
         self._origins: dict[str, int] = {}
         self._templates: dict[Any, Template] = {}
         self.plans: dict[str, Plan] = {}
@@ -101,22 +101,16 @@ class Client:
         """As `ftnet.request`, with this client's connections and settings."""
         return _request(self, options, kw)
 
-    def pool(self, driver: dispatch.Driver) -> Pool:
+    def new_pool(self, driver: dispatch.Driver) -> Pool:
         """The client's pool on a driver's engine, made at the first use."""
-        pool = self._pools.get(driver)
-        if pool is None or pool.closing:
-            pool = self._new_pool(driver)
-        return pool
-
-    def _new_pool(self, driver: dispatch.Driver) -> Pool:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the client is closed")
-            for other in [d for d in self._pools if d.engine.closed]:
-                del self._pools[other]
-            pool = self._pools.get(driver)
+            for other in [d for d in self.pools if d.engine.closed]:
+                del self.pools[other]
+            pool = self.pools.get(driver)
             if pool is None or pool.closing:
-                pool = self._pools[driver] = Pool(driver.engine, self._settings)
+                pool = self.pools[driver] = Pool(driver.engine, self._settings)
                 driver.pools.add(pool)
         return pool
 
@@ -145,7 +139,7 @@ class Client:
             if self._closed:
                 return
             self._closed = True
-            pools = list(self._pools.items())
+            pools = list(self.pools.items())
         self.plans.clear()
         for driver, pool in pools:
             if not driver.engine.closed:
@@ -165,7 +159,7 @@ class Client:
 
     def __del__(self) -> None:
         if not self._closed and self._pid == os.getpid():
-            for driver, pool in self._pools.items():
+            for driver, pool in self.pools.items():
                 if not driver.engine.closed:
                     pool.close()
 
@@ -219,6 +213,31 @@ def default_client() -> Client:
             if _default is None:
                 _default = Client()
     return _default
+
+
+def request(options: Mapping[str, Any] | None = None, /, **kw: Any) -> RequestTask:
+    """Sends an HTTP request; returns a `RequestTask` at once.
+
+    Options come as keywords or as one mapping:
+
+    ``url`` absolute http or https URL. ``data`` a mapping goes into the query of GET and HEAD;
+    else it is the body: str as UTF-8, bytes-like as it is (uncopied, kept until sent), anything
+    else as form pairs or JSON by content-type. ``header`` mapping; content-type defaults to
+    application/json, Referer can't be set. ``method`` OPTIONS GET HEAD POST PUT DELETE TRACE
+    CONNECT. ``timeout`` ms for the whole task, waiting in the queue included (60000).
+    ``dataType`` "json" decodes the body when it is JSON and leaves the text when not; another
+    str leaves the text; a type is what msgspec decodes into, and a body that doesn't fit fails.
+    ``responseType`` "text" or "arraybuffer" (a read-only buffer). ``enableChunked`` body bytes go
+    to `onChunkReceived`. ``redirect`` "follow" (20 at most) or "manual". ``enableHttp2`` None
+    negotiates, False keeps to HTTP/1.1. ``enableQuic`` tries HTTP/3, falls back.
+    ``enableProfile`` (True) whether the result has a `Profile`. ``forceCellularNetwork`` is
+    accepted and ignored. ``success``, ``fail``, ``complete`` callbacks.
+
+    Any HTTP status is a success. Raises TypeError or ValueError at the call for an option that
+    can't be; everything else goes to ``fail``, or comes out of ``result()`` or ``await``, as
+    `FtError`.
+    """
+    return _request(_default or default_client(), options, kw)
 
 
 def _after_fork() -> None:

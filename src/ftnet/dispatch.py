@@ -13,6 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from sys import modules
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -185,7 +186,14 @@ class LoopDriver(Driver):
 
 
 _by_loop: dict[int, LoopDriver] = {}
-_local = threading.local()
+class _Local(threading.local):
+    """What belongs to a thread: the driver that `run()` drives in it, and one of its own."""
+
+    driver: ThreadDriver | None = None
+    own: ThreadDriver | None = None
+
+
+_local = _Local()
 _exiting = False
 _lock = threading.Lock()
 _background: ThreadDriver | None = None
@@ -203,13 +211,12 @@ def background() -> ThreadDriver:
 
 def current() -> Driver:
     """The driver that a call made here and now belongs to."""
-    events = sys.modules.get("asyncio.events")
-    if events is not None:
-        loop = events._get_running_loop()
+    if "asyncio.events" in modules:
+        loop = modules["asyncio.events"]._get_running_loop()
         if loop is not None:
             driver = _by_loop.get(id(loop))
             return driver if driver is not None and driver.loop is loop else _new_loop(loop)
-    return getattr(_local, "driver", None) or _background or background()
+    return _local.driver or _background or background()
 
 
 def _new_loop(loop: asyncio.AbstractEventLoop) -> LoopDriver:
@@ -261,11 +268,11 @@ def _driver_to_run() -> ThreadDriver:
     if events is not None and events._get_running_loop() is not None:
         raise RuntimeError("run() can't be used inside an asyncio loop: it would block it")
     driver = background()
-    if getattr(_local, "driver", None) is not None or driver.thread == threading.get_ident():
+    if _local.driver is not None or driver.thread == threading.get_ident():
         raise RuntimeError("run() is already driving the engine in this thread")
     if driver.take_over():
         return driver
-    own: ThreadDriver | None = getattr(_local, "own", None)
+    own = _local.own
     if own is None:
         own = _local.own = ThreadDriver()
     own.take_over()
@@ -297,7 +304,7 @@ def _after_fork() -> None:
     _by_loop.clear()
     _background = None
     _lock = threading.Lock()
-    _local = threading.local()
+    _local = _Local()
 
 
 os.register_at_fork(after_in_child=_after_fork)

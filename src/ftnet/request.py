@@ -26,8 +26,6 @@ log = logging.getLogger("ftnet")
 
 #: Options that change nothing about the request itself.
 _CALLBACKS_AND_URL: Final = frozenset(("url", "success", "fail", "complete"))
-#: What a JSON text may begin with (RFC 8259), to spare the decoder what can't be one.
-_JSON_STARTS: Final = frozenset(b'{["-0123456789tfn')
 _BODY_MISFIT: Final = -12
 # CURL_HTTP_VERSION_*
 _HTTP_1_1, _HTTP_2_TLS, _HTTP_2_PRIOR, _HTTP_3, _HTTP_3_ONLY = 2, 4, 5, 30, 31
@@ -112,41 +110,43 @@ class ChunkReceived:
         self.data = data
 
 
-Decode = Callable[[bytes, Chunk], Any]
+#: (header block, body, whether the content-type names a charset) -> `data`
+Decode = Callable[[bytes, Chunk, bool], Any]
 
 
-def _text(raw: bytes, body: Chunk) -> str:
+def _text(raw: bytes, body: Chunk, charset: bool) -> str:
     """The body as text: charset of the content-type, else UTF-8; one BOM goes."""
-    charset = charset_of(raw) if b"charset" in raw or b"CHARSET" in raw.upper() else "utf-8"
-    return body.decode(charset).removeprefix("\ufeff")
+    text = body.decode(charset_of(raw)) if charset else body.decode()
+    return text.removeprefix("\ufeff")
 
 
-def _json_or_text(raw: bytes, body: Chunk) -> Any:
+def _json_or_text(raw: bytes, body: Chunk, charset: bool) -> Any:
     """JSON whatever the content-type says, straight from the receive memory; else the text."""
-    if body.first() in _JSON_STARTS and b"charset" not in raw:
+    if body.may_be_json() and not charset:
         try:
             return _decode_json(body)
         except msgspec.DecodeError:
-            return _text(raw, body)
-    text = _text(raw, body)
-    if text[:1].isascii():  # it may be JSON behind a BOM or in another charset
-        try:
-            return _decode_json(text) if text else text
-        except msgspec.DecodeError:
-            return text
-    return text
+            return body.decode()
+    text = _text(raw, body, charset)
+    if not charset and len(body) and body[0] != 0xEF:
+        return text  # neither JSON, nor JSON in another charset or behind a BOM
+    try:
+        return _decode_json(text)
+    except msgspec.DecodeError:
+        return text
 
 
-def _chunk(raw: bytes, body: Chunk) -> Chunk:
+def _chunk(raw: bytes, body: Chunk, charset: bool) -> Chunk:
     return body
 
 
 def _typed(data_type: Any) -> Decode:
     decoder = json_decoder(data_type)
 
-    def decode(raw: bytes, body: Chunk) -> Any:
-        charset = charset_of(raw)
-        return decoder.decode(body if charset == "utf-8" else body.decode(charset))
+    def decode(raw: bytes, body: Chunk, charset: bool) -> Any:
+        if charset and charset_of(raw) != "utf-8":
+            return decoder.decode(_text(raw, body, charset))
+        return decoder.decode(body)
 
     return decode
 
@@ -163,26 +163,21 @@ class Plan(NamedTuple):
 class RequestTask(Task[Response]):
     """A request under way: listeners, `abort`, `pause`, `resume`, `result`, ``await``."""
 
-    __slots__ = ("_chunk_listeners", "_chunked", "_header_listeners", "_plan")
-
-    _plan: Plan
-    _chunked: bool
-    _header_listeners: list[Callback] | None
-    _chunk_listeners: list[Callback] | None
+    __slots__ = ()
 
     def onHeadersReceived(self, callback: Callback) -> None:
         """Calls `callback` with ``header``, ``statusCode`` and ``cookies`` when the final
         response's header is there; not for redirects that are followed."""
         if not callable(callback):
             raise TypeError(f"onHeadersReceived takes a callable, got {callback!r}")
-        if self._header_listeners is None:
-            self._header_listeners = []
-        self._header_listeners.append(callback)
+        if self.header_listeners is None:
+            self.header_listeners = []
+        self.header_listeners.append(callback)
         self.want_headers()
 
     def offHeadersReceived(self, callback: Callback | None = None) -> None:
         """Removes one listener, or all of them."""
-        remove(self._header_listeners, callback)
+        remove(self.header_listeners, callback)
 
     def onChunkReceived(self, callback: Callback) -> None:
         """Calls `callback` with ``data``, a `ftcore.Chunk`, for body bytes as they come.
@@ -191,76 +186,73 @@ class RequestTask(Task[Response]):
         """
         if not callable(callback):
             raise TypeError(f"onChunkReceived takes a callable, got {callback!r}")
-        if self._chunk_listeners is None:
-            self._chunk_listeners = []
-        self._chunk_listeners.append(callback)
+        if self.chunk_listeners is None:
+            self.chunk_listeners = []
+        self.chunk_listeners.append(callback)
         self.want_chunks()
 
     def offChunkReceived(self, callback: Callback | None = None) -> None:
         """Removes one listener, or all of them; without any, chunks are kept for ``data``."""
-        remove(self._chunk_listeners, callback)
-        if not self._chunk_listeners:
+        remove(self.chunk_listeners, callback)
+        if not self.chunk_listeners:
             self.want_chunks(False)
 
     def _headers(self, status: int, raw: bytes) -> None:
-        if self._header_listeners:
-            call_all(self._header_listeners, HeadersReceived(raw, status))
+        if self.header_listeners:
+            call_all(self.header_listeners, HeadersReceived(raw, status))
 
     def _chunk(self, chunk: Chunk) -> None:
-        if self._chunk_listeners:
-            call_all(self._chunk_listeners, ChunkReceived(chunk))
+        if self.chunk_listeners:
+            call_all(self.chunk_listeners, ChunkReceived(chunk))
 
-    def _done(
-        self,
-        outcome: int,
-        status: int,
-        raw: bytes | None,
-        body: Chunk | None,
-        phases: Phases | None,
-        os_errno: int,
-        detail: str,
+    def _succeeded(
+        self, status: int, raw: bytes, body: Chunk | None, phases: Phases | None, charset: bool
     ) -> None:
-        if outcome == 0 and raw is not None:
-            plan = self._plan
-            try:
-                data = plan.empty if body is None else plan.decode(raw, body)
-            except msgspec.DecodeError as error:
-                outcome, detail = _BODY_MISFIT, str(error)
-            else:
-                self._settle(Response(data, status, raw, phases), self._success)
-                return
-        profile = None if phases is None else Profile(phases)
-        self._settle(from_engine("request", outcome, os_errno, detail, profile), self._fail)
+        _, plan, success, fail, _ = self.context
+        try:
+            data = plan.empty if body is None else plan.decode(raw, body, charset)
+        except msgspec.DecodeError as error:
+            self._settle(_error(_BODY_MISFIT, phases, 0, str(error)), fail)
+            return
+        self._settle(Response(data, status, raw, phases), success)
+
+    def _failed(self, outcome: int, phases: Phases | None, os_errno: int, detail: str) -> None:
+        self._settle(_error(outcome, phases, os_errno, detail), self.context[3])
+
+
+def _error(outcome: int, phases: Phases | None, os_errno: int, detail: str) -> FtError:
+    profile = None if phases is None else Profile(phases)
+    return from_engine("request", outcome, os_errno, detail, profile)
 
 
 def request(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]) -> RequestTask:
     """Checks the options, submits the request to the engine of here and now, returns its task."""
     body = None
-    plan = None
-    if options is None and kw.keys() <= _CALLBACKS_AND_URL:
-        plan = client.plans.get(kw.get("url"))  # type: ignore[arg-type]
-        given: Mapping[str, Any] = kw
-    if plan is None or not _callable_or_none(kw):
+    # a URL that came before with nothing but callbacks needs no second check
+    plan = client.plans.get(kw.get("url")) if options is None else None  # type: ignore[arg-type]
+    given: Mapping[str, Any] = kw
+    if plan is None or not _only_callbacks(kw):
         given = merge_options("request", options, kw, REQUEST_OPTIONS)
         plan, body = _plan(client, given)
         if options is None and kw.keys() <= _CALLBACKS_AND_URL:
             client.plans[given["url"]] = plan
     driver = dispatch.current()
+    pool = client.pools.get(driver)
+    if pool is None or pool.closing:
+        pool = client.new_pool(driver)
     task = RequestTask()
-    task._driver = driver
-    task._plan = plan
-    task._success = given.get("success")
-    task._fail = given.get("fail")
-    task._complete = given.get("complete")
-    task._outcome = task._waiters = task._header_listeners = task._chunk_listeners = None
-    task.start(client.pool(driver), plan.template, body, plan.timeout)
+    task.context = (driver, plan, given.get("success"), given.get("fail"), given.get("complete"))
+    task.start(pool, plan.template, body, plan.timeout)
     driver.submitted()
     return task
 
 
-def _callable_or_none(kw: dict[str, Any]) -> bool:
-    for name in kw:
-        if name != "url" and not callable(kw[name]) and kw[name] is not None:
+def _only_callbacks(kw: dict[str, Any]) -> bool:
+    """Whether there are but a URL and good callbacks."""
+    for name, value in kw.items():
+        if name != "url" and (
+            name not in _CALLBACKS_AND_URL or (value is not None and not callable(value))
+        ):
             return False
     return True
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ftcore.transfer import Transfer
-from ftnet.dispatch import Driver, log
+from ftnet.dispatch import log
 from ftnet.errors import FtError
 
 if TYPE_CHECKING:
@@ -48,18 +48,14 @@ class Task(Transfer, Generic[R]):
     ``await`` go on.
     """
 
-    __slots__ = ("_complete", "_driver", "_fail", "_outcome", "_success", "_waiters")
+    __slots__ = ()
 
-    _driver: Driver
-    _success: Callback | None
-    _fail: Callback | None
-    _complete: Callback | None
-    _outcome: R | FtError | None
-    _waiters: list[threading.Event | asyncio.Future[None]] | None
+    # outcome, waiters and the listeners are the engine object's (None to begin with), and so is
+    # `context`: (driver, plan, success, fail, complete)
 
     def done(self) -> bool:
         """Whether the task has ended and its last callback is being, or was, called."""
-        return self._outcome is not None
+        return self.outcome is not None
 
     def result(self, timeout: float | None = None) -> R:
         """Waits for the end and returns what ``success`` got.
@@ -68,20 +64,18 @@ class Task(Transfer, Generic[R]):
         ``fail`` was called, TimeoutError when `timeout` has passed (the task goes on), and
         RuntimeError where waiting would wait for itself: in a callback, in the loop's thread.
         """
-        if self._outcome is None and not self._driver.wait(self, timeout):
+        if self.outcome is None and not self.context[0].wait(self, timeout):
             raise TimeoutError(f"not done after {timeout} s")
         return self._value()
 
     def _value(self) -> R:
-        outcome = self._outcome
-        if isinstance(outcome, FtError):
-            raise outcome
-        assert outcome is not None  # noqa: S101 - for the type checker; the wait has ended
-        return outcome
+        if isinstance(self.outcome, FtError):
+            raise self.outcome
+        return cast("R", self.outcome)
 
     def __await__(self) -> Generator[Any, None, R]:
         """Waits without blocking the loop; a cancelled wait aborts the task."""
-        if self._outcome is None:
+        if self.outcome is None:
             import asyncio
 
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -94,11 +88,10 @@ class Task(Transfer, Generic[R]):
         return self._value()
 
     def _wait_with(self, waiter: threading.Event | asyncio.Future[None]) -> None:
-        waiters = self._waiters
-        if waiters is None:
-            waiters = self._waiters = []
-        waiters.append(waiter)
-        if self._outcome is not None:  # it ended in another thread meanwhile
+        if self.waiters is None:
+            self.waiters = []
+        self.waiters.append(waiter)
+        if self.outcome is not None:  # it ended in another thread meanwhile
             _wake(waiter)
 
     def block(self, timeout: float | None) -> bool:
@@ -109,18 +102,25 @@ class Task(Transfer, Generic[R]):
 
     def _settle(self, outcome: R | FtError, callback: Callback | None) -> None:
         """The end: the last callbacks, then whoever waits. Nothing skips `complete`."""
-        self._outcome = outcome
+        self.outcome = outcome
         try:
             if callback is not None:
-                call(callback, outcome)
+                try:
+                    callback(outcome)
+                except Exception:
+                    log.exception("in a callback: %r", callback)
         finally:
-            try:
-                if self._complete is not None:
-                    call(self._complete, outcome)
-            finally:
-                if self._waiters is not None:
-                    for waiter in self._waiters:
-                        _wake(waiter)
+            complete = self.context[4]
+            if complete is not None or self.waiters is not None:
+                self._end(complete, outcome)
+
+    def _end(self, complete: Callback | None, outcome: R | FtError) -> None:
+        try:
+            if complete is not None:
+                call(complete, outcome)
+        finally:
+            for waiter in self.waiters or ():
+                _wake(waiter)
 
 
 def _wake(waiter: threading.Event | asyncio.Future[None]) -> None:

@@ -1,0 +1,317 @@
+"""The ``ftnet`` command: its sub-commands, the options they share, exit codes as curl has them.
+
+A sub-command is one function in `COMMANDS` that adds its parser and names what runs it. The
+engine is imported only by what runs, so ``--help`` and ``doctor`` work without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from ftnet.errors import Errno, FtError
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+BAD_SCHEME, USAGE, BAD_URL, HTTP_ERROR, WRITE_ERROR, READ_ERROR = 1, 2, 3, 22, 23, 26
+INTERRUPTED = 130
+CLIENT_CERTIFICATE, CA_FILE = 58, 77
+
+# The exit code of a failure that libcurl has no code for: as curl(1) names it.
+_EXIT_BY_ERRNO = {
+    Errno.TIMEOUT: 28,
+    Errno.INTERRUPTED: 56,
+    Errno.PROTOCOL: 8,
+    Errno.SYSTEM: 27,
+    Errno.TOO_MANY_REDIRECTS: 47,
+    Errno.INVALID_URL: BAD_URL,
+    Errno.INVALID_DATA: 63,
+    Errno.TLS: 35,
+    Errno.DNS: 6,
+    Errno.CONNECT: 7,
+    Errno.PROXY: 97,
+}
+
+
+class CommandError(Exception):
+    """Ends the command with ``code``; ``message`` is what the person reads."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def exit_code(error: FtError) -> int:
+    """The exit code for a failed request: curl(1) exits with the libcurl code, and so do we."""
+    if error.cause is not None and error.cause.code:
+        return error.cause.code
+    return _EXIT_BY_ERRNO.get(error.errno, USAGE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line ``argv`` (default: the process's) and returns its exit code."""
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as leaving:  # argparse has printed its help or its complaint
+        return int(leaving.code or 0)
+    warnings.showwarning = _show_warning
+    try:
+        return int(args.run(args))
+    except CommandError as error:
+        if not getattr(args, "silent", False):
+            say(f"ftnet: ({error.code}) {error.message}")
+        return error.code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        drop_stdout()
+        return WRITE_ERROR
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Prints a line to stderr (or ``stream``) whatever its encoding can't show."""
+    out = stream or sys.stderr
+    encoding = out.encoding or "ascii"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=out, flush=True)
+
+
+def drop_stdout() -> None:
+    """Keeps the interpreter from complaining at exit about a pipe whose reader has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    say(f"ftnet: warning: {message}")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; each sub-command's namespace has ``run``, the function to call."""
+    parser = argparse.ArgumentParser(
+        prog="ftnet",
+        description="HTTP requests with the true time of every phase.",
+        epilog="Each command explains itself: ftnet request --help",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in COMMANDS:
+        add(commands)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return f"ftnet {importlib.metadata.version('ftnet')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "ftnet (not installed)"
+
+
+# ---- options that every command with a connection has
+
+
+def add_connection_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `client_settings` reads."""
+    group = parser.add_argument_group("connection")
+    version = group.add_mutually_exclusive_group()
+    for flag, value, text in (
+        ("--http1.1", "1.1", "HTTP/1.1 only"),
+        ("--http2", "2", "HTTP/2 when the server agrees"),
+        ("--http2-prior-knowledge", "2-prior-knowledge", "HTTP/2 without asking, also on http"),
+        ("--http3", "3", "HTTP/3, falling back to TCP when it fails"),
+        ("--http3-only", "3-only", "HTTP/3 and nothing else"),
+    ):
+        version.add_argument(
+            flag, dest="http_version", action="store_const", const=value, help=text
+        )
+    group.add_argument("-x", "--proxy", metavar="URL", help="http, https, socks5 or socks5h proxy")
+    group.add_argument("--noproxy", metavar="HOSTS", help="hosts to reach directly, by commas")
+    group.add_argument(
+        "--resolve", metavar="HOST:PORT:ADDR", type=resolve_entry, action="append", default=[],
+        help="use this address for HOST:PORT instead of asking DNS (may be repeated)",
+    )  # fmt: skip
+    group.add_argument("--interface", metavar="NAME", help="local interface or address")
+    group.add_argument(
+        "-m", "--max-time", metavar="SECONDS", type=seconds, default=60.0,
+        help="limit of the whole request, queueing included (default: 60)",
+    )  # fmt: skip
+    group.add_argument(
+        "--max-filesize", metavar="BYTES", type=positive, help="refuse a larger body (exit 63)"
+    )
+    group.add_argument("-A", "--user-agent", metavar="NAME", help="User-Agent to send")
+
+    tls = parser.add_argument_group("TLS")
+    tls.add_argument("-k", "--insecure", action="store_true", help="don't verify the server")
+    tls.add_argument("--cacert", metavar="FILE", help="verify with these CA certificates (PEM)")
+    tls.add_argument("--cert", metavar="FILE", help="client certificate (PEM)")
+    tls.add_argument("--key", metavar="FILE", help="private key of --cert (PEM)")
+
+
+def client_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The keyword arguments of `ftnet.Client` that the connection options stand for."""
+    for path, code in (
+        (args.cacert, CA_FILE), (args.cert, CLIENT_CERTIFICATE), (args.key, CLIENT_CERTIFICATE),
+    ):  # fmt: skip
+        if path is not None and not os.access(path, os.R_OK):
+            raise CommandError(code, f"can't read {path}")
+    proxy = args.proxy
+    if proxy is not None and "://" not in proxy:
+        proxy = f"http://{proxy}"
+    settings = {
+        "http_version": args.http_version,
+        "proxy": proxy,
+        "no_proxy": args.noproxy,
+        "resolve": dict(args.resolve) or None,
+        "interface": args.interface,
+        "user_agent": args.user_agent,
+        "max_body_bytes": args.max_filesize,
+        "ca": args.cacert,
+        "cert": args.cert,
+        "key": args.key,
+        "verify": False if args.insecure else None,
+    }
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def resolve_entry(text: str) -> tuple[str, list[str]]:
+    """``HOST:PORT:ADDR[,ADDR]`` as ("HOST:PORT", [ADDR, ...]); IPv6 may stand in brackets."""
+    match = re.fullmatch(r"([^:]+:\d{1,5}):(\S+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT:ADDR")
+    addresses = match[2].split(",")
+    return match[1], [one.removeprefix("[").removesuffix("]") for one in addresses]
+
+
+def seconds(text: str) -> float:
+    """A number of seconds, from one millisecond to 24 days."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.001 <= value <= 2_147_483:
+        raise argparse.ArgumentTypeError(f"{text!r} is not from 0.001 to 2147483 seconds")
+    return value
+
+
+def positive(text: str) -> int:
+    """A whole number above zero."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+# ---- the commands
+
+
+_REQUEST_EXAMPLES = """\
+examples:
+  ftnet request https://example.com/                      print the page
+  ftnet request --profile -o page.html https://example.com/
+                                                          save it, show where the time went
+  ftnet request -d name=Ada -d age=36 http://localhost:8080/form
+  ftnet request --data-json '{"name": "Ada"}' http://localhost:8080/api
+  ftnet request -X PUT -H 'content-type: text/csv' -d @table.csv http://localhost:8080/table
+  ftnet request --json https://example.com/ | jq .profile.durations
+  ftnet request --http3 --resolve example.com:443:127.0.0.1 -k https://example.com/
+
+exit codes (those of curl):
+  0 done   1 scheme not supported   2 usage   3 bad URL   5 proxy name   6 host name
+  7 connect   18 cut short   22 status 400 or above with -f   23 can't write   26 can't read data
+  28 timeout   35 TLS handshake   47 redirects   52 empty reply   55 send   56 receive
+  58 client certificate   60 server certificate   63 too large   77 CA file   97 proxy
+  130 interrupted
+"""
+
+
+def request_command(commands: Subparsers) -> None:
+    """``ftnet request``: one request, its body to stdout or a file."""
+    parser = commands.add_parser(
+        "request",
+        help="send one request and print the body",
+        usage="ftnet request [OPTION ...] URL",
+        description="Sends one request. The body goes to stdout as it comes, decoded from gzip\n"
+        "and the like; everything else goes to stderr.",
+        epilog=_REQUEST_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("url", metavar="URL", help="http:// is assumed when it names no scheme")
+
+    group = parser.add_argument_group("request")
+    add, add_body = group.add_argument, group.add_mutually_exclusive_group().add_argument
+    add("-X", "--request", metavar="METHOD", dest="method", help="GET, or POST when there is data")
+    add_body("-d", "--data", metavar="DATA", action="append", default=[],
+        help="body, sent as a form unless -H says otherwise; @FILE or @- (stdin) goes byte for"
+        " byte; several are joined by &")  # fmt: skip
+    add_body("--data-json", metavar="JSON", help="body, sent as JSON; @FILE and @- as for -d")
+    add("-H", "--header", metavar="'NAME: VALUE'", type=header_line, action="append", default=[],
+        dest="headers", help="header to send (may be repeated)")  # fmt: skip
+    add("-I", "--head", action="store_true", help="send HEAD and print the header")
+    add("-L", "--location", action=argparse.BooleanOptionalAction, default=True,
+        help="follow redirects (on unless switched off)")  # fmt: skip
+
+    add = parser.add_argument_group("output").add_argument
+    add("-o", "--output", metavar="FILE",
+        help="write the body to FILE, which appears when it is complete; - is stdout")  # fmt: skip
+    add("-i", "--include", action="store_true", help="print the response header before the body")
+    add("-f", "--fail", action="store_true", help="no body and exit 22 on a status of 400 or more")
+    add("--profile", action="store_true", help="draw the phases of the request to stderr")
+    add("--json", action="store_true", help="print one JSON object: status, header, profile, data")
+    add("-s", "--silent", action="store_true", help="no error messages")
+    add("-v", "--verbose", action="store_true", help="both headers and the connection to stderr")
+
+    add_connection_options(parser)
+    parser.set_defaults(run=_run_request)
+
+
+def _run_request(args: argparse.Namespace) -> int:
+    from ftnet.cli_request import run
+
+    return run(args)
+
+
+def header_line(text: str) -> tuple[str, str]:
+    """``NAME: VALUE`` as (name, value); ``NAME;`` is a header without a value, as in curl."""
+    name, colon, value = text.partition(":")
+    if not colon and text.endswith(";"):
+        name, colon = text[:-1], ";"
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not 'NAME: VALUE'")
+    return name.strip(), value.strip()
+
+
+def doctor_command(commands: Subparsers) -> None:
+    """``ftnet doctor``: what the engine found and what would hold it back."""
+    parser = commands.add_parser(
+        "doctor",
+        help="check libcurl, TLS, limits and clock of this machine",
+        description="Checks what the engine stands on. Exits with 1 when something failed.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_run_doctor)
+
+
+def _run_doctor(args: argparse.Namespace) -> int:
+    from ftnet import doctor
+    from ftnet.terminal import Style
+
+    rows = doctor.examine()
+    if args.json:
+        print(json.dumps(doctor.report(rows)), flush=True)
+    else:
+        for line in doctor.table(rows, Style.of(sys.stdout)):
+            say(line, sys.stdout)
+    return 0 if doctor.healthy(rows) else 1
+
+
+COMMANDS: tuple[Callable[[Subparsers], None], ...] = (request_command, doctor_command)

@@ -1,0 +1,107 @@
+"""Where the body of a command's request goes: stdout, or a file that appears when complete."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_LOOKED_AT = 2000  # bytes of a body that are searched for a NUL before they reach a terminal
+
+
+class BinaryBodyError(Exception):
+    """A body that would upset the terminal it was about to be written to."""
+
+
+class Sink(Protocol):
+    """Takes a body piece by piece; exactly one of `finish` and `discard` ends it."""
+
+    def write(self, data: Buffer) -> None:
+        """Takes the next bytes; raises OSError when they can't be written."""
+
+    def finish(self) -> None:
+        """The body is complete: publish it."""
+
+    def discard(self) -> None:
+        """The body is not complete: leave nothing behind that looks as if it were."""
+
+
+class StreamSink:
+    """Writes to an open stream at once, so that a reader sees what has come so far.
+
+    With ``guarded`` a body that begins with binary data raises `BinaryBodyError` instead.
+    """
+
+    def __init__(self, stream: BinaryIO, *, guarded: bool) -> None:
+        self._stream = stream
+        self._guarded = guarded
+        self.line_open = False  #: the last byte written was not a line end
+
+    def write(self, data: Buffer) -> None:
+        with memoryview(data) as view:
+            if self._guarded and b"\0" in bytes(view[:_LOOKED_AT]):
+                raise BinaryBodyError
+            self._guarded = False
+            if len(view):
+                self._stream.write(view)
+                self._stream.flush()
+                self.line_open = view[-1] != 0x0A
+
+    def finish(self) -> None:
+        self._stream.flush()
+
+    def discard(self) -> None:
+        """What a reader has seen can't be taken back."""
+
+
+class FileSink:
+    """Writes to a new file beside ``path`` and renames it there when the body is complete.
+
+    A device or pipe is written to as it is. The permissions are those of any new file of the user.
+    Raises OSError when the file can't be made.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._target = os.path.realpath(path)
+        self._temporary: str | None = None
+        flags = os.O_WRONLY | os.O_CLOEXEC
+        if _special(self._target):
+            descriptor = os.open(self._target, flags)
+        else:
+            folder, name = os.path.split(self._target)
+            self._temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(6)}.part")
+            flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            descriptor = os.open(self._temporary, flags, 0o666)
+        self._file = os.fdopen(descriptor, "wb", buffering=1 << 16)
+
+    def write(self, data: Buffer) -> None:
+        self._file.write(data)
+
+    def finish(self) -> None:
+        self._file.close()
+        if self._temporary is not None:
+            os.replace(self._temporary, self._target)
+
+    def discard(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk shows again when the rest is written
+            self._file.close()
+        if self._temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._temporary)
+
+
+def _special(path: str) -> bool:
+    """Whether ``path`` is there and is not a regular file; a directory is an error at once."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return not stat.S_ISREG(mode)

@@ -1,0 +1,1 @@
+"""Servers to test against on the loopback: importing this package alone loads nothing."""
