@@ -51,6 +51,8 @@ cdef enum:
     OUTCOME_NO_MEMORY = -9
     OUTCOME_CLOSED = -10
     OUTCOME_TOO_MANY_TASKS = -11
+    OUTCOME_BAD_FRAMING = -13       # -12 is ftnet's: a body that is not of the type asked for
+    OUTCOME_NOT_REPEATED = -14
 
 cdef enum:
     COMMAND_START = 1

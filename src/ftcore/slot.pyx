@@ -6,7 +6,7 @@ from posix.unistd cimport write
 from ftcore.buffers cimport memory_drop, memory_grow, memory_take
 from ftcore.libcurl cimport (
     CURL_HTTP_VERSION_1_0, CURL_HTTP_VERSION_1_1, CURL_HTTP_VERSION_2_0, CURL_HTTP_VERSION_3,
-    CURL_WRITEFUNC_PAUSE, CURLE_OK, CURLINFO_ACTIVESOCKET,
+    CURL_PREREQFUNC_ABORT, CURL_WRITEFUNC_PAUSE, CURLE_OK, CURLINFO_ACTIVESOCKET,
     CURLINFO_APPCONNECT_TIME_T, CURLINFO_CONNECT_TIME_T, CURLINFO_HEADER_SIZE,
     CURLINFO_HTTP_VERSION, CURLINFO_NAMELOOKUP_TIME_T, CURLINFO_NUM_CONNECTS,
     CURLINFO_POSTTRANSFER_TIME_T, CURLINFO_PRETRANSFER_TIME_T, CURLINFO_PRIMARY_IP,
@@ -30,8 +30,8 @@ from ftcore.libcurl cimport (
 )
 from ftcore.multi cimport multi_close_socket, multi_open_socket
 from ftcore.op cimport (
-    EVENT_CHUNK, EVENT_HEADERS, OUTCOME_BODY_TOO_LARGE, OUTCOME_NO_MEMORY,
-    OUTCOME_TOO_MANY_INTERIM, SLAB_ROOM, now_ns, slab_hold, word_get,
+    EVENT_CHUNK, EVENT_HEADERS, OUTCOME_BAD_FRAMING, OUTCOME_BODY_TOO_LARGE, OUTCOME_NO_MEMORY,
+    OUTCOME_NOT_REPEATED, OUTCOME_TOO_MANY_INTERIM, SLAB_ROOM, now_ns, slab_hold, word_get,
 )
 from ftcore.profile cimport (
     CONNECT_END, CONNECT_START, DNS_END, DNS_START, FETCH_START, QUEUE_END, REQUEST_END,
@@ -64,7 +64,12 @@ cdef int on_open_socket(void *owner, int purpose, curl_sockaddr *address) noexce
 
 cdef int on_ready_to_send(
         void *owner, char *peer, char *local, int peer_port, int local_port) noexcept nogil:
-    (<slot *>owner).ready_at = now_ns()
+    cdef slot *s = <slot *>owner
+    if s.ready_at and s.x.t.with_body and s.x.t.verb == NULL and not s.x.bare:
+        # the connection was dead and libcurl would send a POST again: the peer may have acted on it
+        s.verdict = OUTCOME_NOT_REPEATED
+        return CURL_PREREQFUNC_ABORT
+    s.ready_at = now_ns()
     return 0
 
 
@@ -115,6 +120,16 @@ cdef bint keep_line(slot *s, const char *line, size_t length) noexcept nogil:
     memcpy(s.head + s.head_length, line, length)
     s.head_length += length
     return True
+
+
+cdef bint fits_63_bits(const char *value, size_t length) noexcept nogil:
+    """Whether a Content-Length is a number libcurl can count to; beyond, it reads to the close."""
+    cdef size_t i
+    cdef int digits = 0
+    for i in range(length):
+        if value[i] >= 0x30 and value[i] <= 0x39 and (digits or value[i] != 0x30):
+            digits += 1
+    return digits < 19
 
 
 cdef bint names_charset(const char *value, size_t length) noexcept nogil:
@@ -176,6 +191,11 @@ cdef size_t on_header(char *line, size_t size, size_t count, void *owner) noexce
     if length > 9:
         if line[0] | 0x20 == 0x6C and strncasecmp(line, b"location:", 9) == 0:
             s.location = True
+        elif length > 15 and line[0] | 0x20 == 0x63 and (
+                strncasecmp(line, b"content-length:", 15) == 0):
+            if not fits_63_bits(line + 15, length - 15):
+                s.verdict = OUTCOME_BAD_FRAMING
+                return 0
         elif length > 13 and line[0] | 0x20 == 0x63 and strncasecmp(line, b"content-type:", 13) == 0:
             s.charset = names_charset(line + 13, length - 13)
     return length

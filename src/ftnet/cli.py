@@ -63,18 +63,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(argv)
     except SystemExit as leaving:  # argparse has printed its help or its complaint
         return int(leaving.code or 0)
-    warnings.showwarning = _show_warning
     try:
-        return int(args.run(args))
-    except CommandError as error:
-        if not getattr(args, "silent", False):
-            say(f"ftnet: ({error.code}) {error.message}")
-        return error.code
+        return _run(args)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        drop_stdout()
+        _drop_stdout()
         return WRITE_ERROR
+
+
+def _run(args: argparse.Namespace) -> int:
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            return int(args.run(args))
+        except CommandError as error:
+            code, message = error.code, error.message
+        except ImportError as error:
+            code, message = USAGE, f"{error}\n`ftnet doctor` says more"
+    if not getattr(args, "silent", False):
+        say(f"ftnet: ({code}) {message}")
+    return code
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
@@ -84,9 +93,11 @@ def say(text: str, stream: TextIO | None = None) -> None:
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=out, flush=True)
 
 
-def drop_stdout() -> None:
+def _drop_stdout() -> None:
     """Keeps the interpreter from complaining at exit about a pipe whose reader has gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -49,7 +49,7 @@ class Driver:
     def submitted(self) -> None:
         """After a task was handed to the engine: sees to it that somebody drives it."""
 
-    def wait(self, task: Task, timeout: float | None) -> bool:
+    def wait(self, task: Task[Any], timeout: float | None) -> bool:
         """Blocks until the task has ended; False when `timeout` seconds have gone by."""
         raise NotImplementedError
 
@@ -144,7 +144,7 @@ class ThreadDriver(Driver):
         if self.engine.tasks:
             self.start()
 
-    def wait(self, task: Task, timeout: float | None) -> bool:
+    def wait(self, task: Task[Any], timeout: float | None) -> bool:
         """Blocks until the task has ended; drives the engine where that is this thread's part."""
         self.refuse_inside()
         if self.thread != threading.get_ident():
@@ -178,7 +178,7 @@ class LoopDriver(Driver):
             if not self.engine.closed:
                 self.engine.rest()
 
-    def wait(self, task: Task, timeout: float | None) -> bool:
+    def wait(self, task: Task[Any], timeout: float | None) -> bool:
         """Blocks a thread that is not the loop's."""
         if self.thread == threading.get_ident():
             raise RuntimeError("result() would block the event loop; use 'await task'")

@@ -100,6 +100,8 @@ _OTHER: Final = "unexpected error of a protocol never asked for"
 
 # code: (class, name, words). Positive codes are libcurl's, negative ones the engine's own.
 _OUTCOMES: Final[dict[int, tuple[Errno, str, str]]] = {
+    -14: (Errno.INTERRUPTED, "FT_NOT_REPEATED", "the connection broke; a POST is not sent twice"),
+    -13: (Errno.PROTOCOL, "FT_BAD_FRAMING", "the response has an impossible Content-Length"),
     -12: (Errno.INVALID_DATA, "FT_BODY_TYPE", "the body does not fit the type asked for"),
     -11: (Errno.TOO_MANY_TASKS, "FT_TOO_MANY_TASKS", "too many queued tasks"),
     -10: (Errno.INTERRUPTED, "FT_ENGINE_CLOSED", "the engine was closed"),
@@ -240,6 +242,20 @@ _OS_WORDS: Final[dict[int, str]] = {
 _OS_SYSTEM: Final = frozenset(
     {os_errors.EMFILE, os_errors.ENFILE, os_errors.ENOMEM, os_errors.ENOBUFS}
 )
+# libcurl gives these codes to broken connections and to invalid responses alike; its text tells.
+_INVALID: Final = {
+    1: ("HTTP/0.9", "HTTP version", "HTTP/1 subversion"),
+    56: (
+        "chunk",
+        "Malformed encoding",
+        "Too large",
+        "too large",
+        "Invalid",
+        "invalid",
+        "Nul byte",
+        "folding",
+    ),
+}
 # libcurl reports a refused CONNECT tunnel as CURLE_RECV_ERROR; only its text tells.
 _TUNNEL: Final = ("CONNECT tunnel failed", "Received HTTP code")
 # These have one fixed errMsg, whatever the detail.
@@ -278,6 +294,9 @@ def from_engine(api: str, code: int, os_errno: int, detail: str, profile: object
     if code == 56 and text.startswith(_TUNNEL):
         kind = Errno.PROXY
         reason = "the proxy refused the tunnel"
+    elif code in _INVALID and not os_errno and any(word in text for word in _INVALID[code]):
+        kind = Errno.PROTOCOL
+        reason = "the response is not valid HTTP"
     if code in _BARE:
         reason = words
     elif text:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftcore import _libcurl, reactor
+from ftcore import _libcurl
 from ftcore.libcurl import library
+from ftcore.reactor import kind
 
 
 def engine_info() -> dict[str, Any]:
@@ -26,6 +27,6 @@ def engine_info() -> dict[str, Any]:
         "protocols": list(library.protocols),
         "ca_file": ca_file,
         "ca_path": ca_path,
-        "poller": reactor.kind(),
+        "poller": kind(),
         "clock": "CLOCK_MONOTONIC",
     }

@@ -26,6 +26,8 @@ log = logging.getLogger("ftnet")
 
 #: Options that change nothing about the request itself.
 _CALLBACKS_AND_URL: Final = frozenset(("url", "success", "fail", "complete"))
+#: Bytes of a body from which libcurl asks for a "100 Continue" first.
+_EXPECTED_AT: Final = 1_000_000
 _BODY_MISFIT: Final = -12
 # CURL_HTTP_VERSION_*
 _HTTP_1_1, _HTTP_2_TLS, _HTTP_2_PRIOR, _HTTP_3, _HTTP_3_ONLY = 2, 4, 5, 30, 31
@@ -267,6 +269,8 @@ def _plan(client: Client, given: Mapping[str, Any]) -> tuple[Plan, Any]:
     body = encode_body(data, content_type, method)
     if given["forceCellularNetwork"]:
         log.debug("request: forceCellularNetwork is ignored: there is no mobile network to choose")
+    if body is not None and memoryview(body).nbytes > _EXPECTED_AT:
+        lines = (*lines, b"Expect:")  # libcurl would wait a second for servers that don't know it
     has_body = body is not None or method in ("POST", "PUT")
     key = (
         url,

@@ -123,6 +123,12 @@ class Headers(Mapping[str, str]):
         return self.get_all("set-cookie")
 
     @property
+    def status_line(self) -> str:
+        """The status line as it came, "HTTP/1.1 200 OK"; "" when the block has none."""
+        first = self._raw.partition(b"\n")[0]
+        return first.decode("latin-1").strip(_BLANK) if first.startswith(b"HTTP/") else ""
+
+    @property
     def reason(self) -> str:
         """The reason phrase of the status line; ``""`` when it has none, as in HTTP/2."""
         first = self._raw.partition(b"\n")[0]

@@ -63,21 +63,24 @@ class StreamSink:
 class FileSink:
     """Writes to a new file beside ``path`` and renames it there when the body is complete.
 
-    A device or pipe is written to as it is. The permissions are those of any new file of the user.
-    Raises OSError when the file can't be made.
+    The permissions are those of the file it replaces, or of any new file of the user. A device or
+    pipe is written to as it is. Raises OSError when the file can't be made.
     """
 
     def __init__(self, path: str) -> None:
         self._target = os.path.realpath(path)
         self._temporary: str | None = None
+        mode = _writable_mode(self._target)
         flags = os.O_WRONLY | os.O_CLOEXEC
-        if _special(self._target):
+        if mode is not None and not stat.S_ISREG(mode):
             descriptor = os.open(self._target, flags)
         else:
             folder, name = os.path.split(self._target)
             self._temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(6)}.part")
             flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             descriptor = os.open(self._temporary, flags, 0o666)
+            if mode is not None:
+                os.fchmod(descriptor, stat.S_IMODE(mode))
         self._file = os.fdopen(descriptor, "wb", buffering=1 << 16)
 
     def write(self, data: Buffer) -> None:
@@ -96,12 +99,14 @@ class FileSink:
                 os.unlink(self._temporary)
 
 
-def _special(path: str) -> bool:
-    """Whether ``path`` is there and is not a regular file; a directory is an error at once."""
+def _writable_mode(path: str) -> int | None:
+    """The mode of what is at ``path``, None for nothing; OSError if it can't be written to."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        return False
+        return None
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    return not stat.S_ISREG(mode)
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    return mode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ftcore.transfer import Transfer
 from ftnet.dispatch import log
@@ -71,7 +71,8 @@ class Task(Transfer, Generic[R]):
     def _value(self) -> R:
         if isinstance(self.outcome, FtError):
             raise self.outcome
-        return cast("R", self.outcome)
+        outcome: R = self.outcome
+        return outcome
 
     def __await__(self) -> Generator[Any, None, R]:
         """Waits without blocking the loop; a cancelled wait aborts the task."""

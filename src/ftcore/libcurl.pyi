@@ -1,0 +1,6 @@
+from ftcore._libcurl import Library
+
+library: Library
+
+def can_keylog() -> bool: ...
+def strerror(code: int) -> str: ...
