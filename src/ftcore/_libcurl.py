@@ -39,6 +39,18 @@ _SYSTEM_CA_FILES = (
 )
 _SYSTEM_CA_PATHS = ("/etc/ssl/certs", "/etc/pki/tls/certs")
 
+#: libraries that undo content codings: how their functions' names begin, the system's file
+_CODECS = (
+    (("zlib", "inflate"), "libz.1.dylib" if sys.platform == "darwin" else "libz.so.1"),
+    (
+        ("BrotliDecoder",),
+        "libbrotlidec.1.dylib" if sys.platform == "darwin" else "libbrotlidec.so.1",
+    ),
+)
+
+#: cffi closes a library with its object, and the addresses would point nowhere
+_open_libraries: list[Any] = []
+
 
 class Library(NamedTuple):
     """The libcurl in use."""
@@ -84,15 +96,43 @@ def _real_path(opened: str, address: int) -> str:
     return opened
 
 
+def _address(ffi: Any, lib: Any, name: str) -> int:
+    """Where a function is. Raises AttributeError when the library has none of that name."""
+    try:
+        return int(ffi.cast("uintptr_t", ffi.addressof(lib, name)))
+    except ffi.error as error:
+        raise AttributeError(str(error)) from None
+
+
+def _codec_addresses(ffi: Any, lib: Any) -> dict[str, int]:
+    """zlib's and brotli's functions: those that libcurl depends on, else the system's.
+
+    All of a library's or none: one that is in neither place is left out.
+    """
+    table: dict[str, int] = {}
+    for starts, system in _CODECS:
+        names = [name for name in dir(lib) if name.startswith(starts)]
+        for place in (lib, system):
+            try:
+                found = ffi.dlopen(place) if isinstance(place, str) else place
+                table.update({name: _address(ffi, found, name) for name in names})
+            except (OSError, AttributeError):  # no such file, no such function
+                continue
+            _open_libraries.append(found)
+            break
+    return table
+
+
 def _addresses(ffi: Any, lib: Any) -> dict[str, int]:
     names = [name for name in dir(lib) if name.startswith(("curl_", "SSL_", "CRYPTO_"))]
-    table = {}
+    table = _codec_addresses(ffi, lib)
     for name in names:
         try:
-            table[name] = int(ffi.cast("uintptr_t", ffi.addressof(lib, name)))
-        except AttributeError:  # cffi's word for a symbol that is not there
+            table[name] = _address(ffi, lib, name)
+        except AttributeError:
             if name.startswith("curl_"):
                 raise
+    _open_libraries.append(lib)
     return table
 
 

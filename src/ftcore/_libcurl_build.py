@@ -1,6 +1,6 @@
-"""Build step: turns the few libcurl declarations below into ftcore/_libcurl_cffi.py.
+"""Build step: turns the few declarations below into ftcore/_libcurl_cffi.py.
 
-cffi's out-of-line ABI mode: no compiler, no libcurl headers, and no C parsed at import.
+cffi's out-of-line ABI mode: no compiler, no headers of libcurl, and no C parsed at import.
 """
 
 from cffi import FFI
@@ -47,6 +47,18 @@ ffi.cdef(
     int SSL_CTX_set_ex_data(void *, int, void *);
     void *SSL_CTX_get_ex_data(void *, int);
     int CRYPTO_get_ex_new_index(int, long, void *, void *, void *, void *);
+
+    const char *zlibVersion(void);
+    int inflateInit2_(void *, int, const char *, int);
+    int inflate(void *, int);
+    int inflateReset(void *);
+    int inflateEnd(void *);
+
+    void *BrotliDecoderCreateInstance(void *, void *, void *);
+    int BrotliDecoderDecompressStream(
+        void *, size_t *, const uint8_t **, size_t *, uint8_t **, size_t *);
+    int BrotliDecoderGetErrorCode(void *);
+    void BrotliDecoderDestroyInstance(void *);
     """
 )
 ffi.set_source("ftcore._libcurl_cffi", None)

@@ -18,10 +18,11 @@ cdef enum:
     REQUEST_END
     RESPONSE_START
     RESPONSE_END
+    ENDED_AT      # also of a task that failed
     MOMENTS
 
 cdef struct phases:
-    int64_t at[15]
+    int64_t at[16]
     int64_t sent       # bytes of header and body, as carried in HTTP
     int64_t received
     unsigned rtt_us    # the kernel's smoothed round-trip time; 0: unknown

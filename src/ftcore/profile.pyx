@@ -5,7 +5,7 @@ cimport cython
 MOMENT_NAMES = (
     "queue_start", "queue_end", "redirect_start", "redirect_end", "fetch_start",
     "dns_start", "dns_end", "connect_start", "connect_end", "ssl_start", "ssl_end",
-    "request_start", "request_end", "response_start", "response_end",
+    "request_start", "request_end", "response_start", "response_end", "ended",
 )
 
 

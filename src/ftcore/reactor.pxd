@@ -30,8 +30,8 @@ cdef struct source:
     void (*ready)(void *, int, unsigned) noexcept nogil
     void *owner
     unsigned wanted      # POLLER_READ | POLLER_WRITE
-    unsigned registered  # what the poller was told; may lag behind `wanted` when `kept`
-    bint kept            # opened and closed through us, so a registration may outlive the wish
+    unsigned registered  # what the poller was told; may lag behind `wanted`
+    bint kept            # opened and closed through us
 
 cdef struct deferred:
     # Work for the end of the current step; queued at most once.

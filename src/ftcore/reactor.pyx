@@ -228,13 +228,14 @@ cdef source *reactor_source(reactor *r, int fd) noexcept nogil:
 cdef int reactor_watch(reactor *r, int fd, unsigned wanted) noexcept nogil:
     """Says what a descriptor is watched for; its entry has `ready` and `owner` set. 0, or -errno.
 
-    The wish for nothing is not passed on for a descriptor that is `kept`: the next request on the
-    same connection will want it again, and two system calls a request are saved.
+    The wish for nothing is not passed on: the next request on the same connection will want it
+    again, and two system calls a request are saved. A descriptor that libcurl closes itself may
+    be another by then, so only the poller knows whether one that is not `kept` is registered.
     """
     cdef source *s = &r.sources[fd]
     cdef int failed
     s.wanted = wanted
-    if wanted == s.registered or (wanted == 0 and s.kept):
+    if wanted == 0 or (wanted == s.registered and s.kept):
         return 0
     failed = poller_set(&r.poll, fd, s.registered, wanted)
     if failed == 0:

@@ -21,7 +21,7 @@ from ftcore.op cimport (
     now_ns, op, slab, word_or, word_set,
 )
 from ftcore.profile cimport (
-    FETCH_START, QUEUE_END, QUEUE_START, REDIRECT_END, REDIRECT_START, phases_object,
+    ENDED_AT, FETCH_START, QUEUE_END, QUEUE_START, REDIRECT_END, REDIRECT_START, RESPONSE_END, phases_object,
 )
 from ftcore.reactor cimport (
     reactor_emit, reactor_post, reactor_timer_clear, reactor_timer_set, timer_node,
@@ -302,6 +302,7 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
         p.running -= x.counted
     x.state = ENDED
     x.outcome = outcome
+    x.ph.at[ENDED_AT] = x.ph.at[RESPONSE_END] if x.ph.at[RESPONSE_END] else now_ns()
     reactor_timer_clear(p.r, &x.timer)
     if x.previous != NULL:
         x.previous.following = x.following

@@ -59,6 +59,9 @@ def exit_code(error: FtError) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line ``argv`` (default: the process's) and returns its exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the shell has closed it: >&-
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     try:
         args = build_parser().parse_args(argv)
     except SystemExit as leaving:  # argparse has printed its help or its complaint

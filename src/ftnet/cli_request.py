@@ -283,7 +283,7 @@ class Exchange:
             cli.say(f"> ({waterfall.human_bytes(len(options['data']))} of data)")
 
     def _tell_profile(self, profile: Any) -> None:
-        if getattr(self._sink, "line_open", False) and sys.stdout.isatty():
+        if self._sink.line_open:
             cli.say("")
         tls = profile.SSLconnectionStart > 0 or (
             bool(profile.socketReused) and self._url.lower().startswith("https:")
@@ -320,8 +320,7 @@ class Exchange:
 
 def status_line(event: Any) -> str:
     """The status line as the server sent it; HTTP/2 and HTTP/3 have no reason phrase."""
-    raw: bytes = event.header._raw
-    return raw.partition(b"\n")[0].decode("latin-1").strip()
+    return str(event.header.status_line)
 
 
 def readable(body: bytes, content_type: str | None) -> dict[str, Any]:

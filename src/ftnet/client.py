@@ -43,6 +43,14 @@ def _trust(given: str | None) -> tuple[str | None, str | None]:
     return (None, given) if os.path.isdir(given) else (given, None)
 
 
+def _no_proxy(checked: Mapping[str, Any]) -> str | None:
+    """As `_proxy`: "" where the environment must not, or need not, be asked."""
+    if checked["no_proxy"] is None and (not checked["trust_env"] or _proxy(checked) == ""):
+        return ""
+    no_proxy: str | None = checked["no_proxy"]
+    return no_proxy
+
+
 def _proxy(checked: Mapping[str, Any]) -> str | None:
     """None leaves the choice to libcurl, which asks the environment for each request; so "", no
     proxy at all, where the environment names none."""
@@ -77,6 +85,8 @@ class Client:
     Raises TypeError or ValueError for a setting that can't be, naming it.
     """
 
+    _closed = True  # until the settings are found good
+
     def __init__(self, **settings: Any) -> None:
         checked = check_client_settings(settings)
         if checked["keylog_file"] is not None and not can_keylog():
@@ -84,7 +94,6 @@ class Client:
                 f"Client: keylog_file needs a libcurl with OpenSSL, this one has"
                 f" {library.ssl_version}; set SSLKEYLOGFILE in the environment instead"
             )
-        self._closed = True
         self._settings = _engine_settings(checked, "max_body_bytes" in settings)
         self._closed = False
         self.timeout: float = checked["timeout"]
@@ -181,7 +190,7 @@ def _engine_settings(checked: Mapping[str, Any], limits_chunks: bool) -> Setting
         cert=_bytes(checked["cert"]),
         key=_bytes(checked["key"]),
         proxy=_bytes(_proxy(checked)),
-        no_proxy=_bytes(checked["no_proxy"]),
+        no_proxy=_bytes(_no_proxy(checked)),
         doh_url=_bytes(checked["doh_url"]),
         interface=_bytes(checked["interface"]),
         user_agent=(f"ftnet/{VERSION}" if agent is None else agent).encode(),

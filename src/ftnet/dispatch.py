@@ -34,6 +34,7 @@ class Driver:
 
     def __init__(self) -> None:
         self.engine = Engine()
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.pools: weakref.WeakSet[Pool] = weakref.WeakSet()
         self.thread: int | None = None
         self.polling = False
@@ -102,10 +103,10 @@ class ThreadDriver(Driver):
             if self.background is not None or self.running:
                 return
             self.leaving = _exiting
-            self.background = threading.Thread(target=self.loop, name="ftnet", daemon=False)
+            self.background = threading.Thread(target=self.drive, name="ftnet", daemon=False)
             self.background.start()
 
-    def loop(self) -> None:
+    def drive(self) -> None:
         """The background thread: drives until told to leave and, at exit, nothing is open."""
         self.thread = threading.get_ident()
         while not self.may_leave():
@@ -164,7 +165,7 @@ class LoopDriver(Driver):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self.thread = threading.get_ident()
         loop.add_reader(self.engine.fileno(), self.turn)
         self.engine.rest()

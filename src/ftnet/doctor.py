@@ -126,7 +126,7 @@ def engine_rows(info: Mapping[str, Any]) -> Iterator[Row]:
     number = int(info["version_num"])
     version = (number >> 16 & 255, number >> 8 & 255, number & 255)
     dotted = ".".join(map(str, version))
-    yield Row("libcurl", "ok", f"{info['path']} (by {info['source']})")
+    yield Row("libcurl", "ok", f"{info['path']} (from {info['source']})")
     if version >= _NEWEST_ADVISED:
         yield Row("libcurl version", "ok", dotted)
     else:

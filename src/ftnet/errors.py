@@ -256,7 +256,7 @@ _INVALID: Final = {
         "folding",
     ),
 }
-# libcurl reports a refused CONNECT tunnel as CURLE_RECV_ERROR; only its text tells.
+# A refused CONNECT tunnel is a failed connection or a broken one to libcurl; its text tells.
 _TUNNEL: Final = ("CONNECT tunnel failed", "Received HTTP code")
 # These have one fixed errMsg, whatever the detail.
 _BARE: Final = frozenset({-2, -1, 28, 42})
@@ -291,7 +291,7 @@ def from_engine(api: str, code: int, os_errno: int, detail: str, profile: object
             if os_errno in _OS_SYSTEM:
                 kind = Errno.SYSTEM
         reason = f"{words} ({os_name})"
-    if code == 56 and text.startswith(_TUNNEL):
+    if code in (7, 56) and text.startswith(_TUNNEL):
         kind = Errno.PROXY
         reason = "the proxy refused the tunnel"
     elif code in _INVALID and not os_errno and any(word in text for word in _INVALID[code]):

@@ -175,12 +175,10 @@ class Profile:
         """Milliseconds of each phase: queue dns connect (TCP only) ssl send ttfb download total.
 
         ``ttfb`` is from the request's last byte to the response's first; ``total`` from
-        queueStart to the last phase reached. 0.0 for a phase that was not reached.
+        queueStart to responseEnd, or to the failure. 0.0 for a phase that was not reached.
         """
         span = self._phases.span
         connected = "ssl_start" if self._phases.at(_AT["ssl_start"]) else "connect_end"
-        reached = [number for number in range(len(_AT)) if self._phases.at(number)]
-        last = max(reached, key=self._phases.at) if reached else 0
         return {
             "queue": span(_AT["queue_start"], _AT["queue_end"]),
             "dns": span(_AT["dns_start"], _AT["dns_end"]),
@@ -189,5 +187,5 @@ class Profile:
             "send": span(_AT["request_start"], _AT["request_end"]),
             "ttfb": max(0.0, span(_AT["request_end"], _AT["response_start"])),
             "download": span(_AT["response_start"], _AT["response_end"]),
-            "total": span(_AT["queue_start"], last),
+            "total": span(_AT["queue_start"], _AT["ended"]),
         }

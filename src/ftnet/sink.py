@@ -22,6 +22,8 @@ class BinaryBodyError(Exception):
 class Sink(Protocol):
     """Takes a body piece by piece; exactly one of `finish` and `discard` ends it."""
 
+    line_open: bool  #: a person sees the body, and its last byte so far is no line end
+
     def write(self, data: Buffer) -> None:
         """Takes the next bytes; raises OSError when they can't be written."""
 
@@ -41,7 +43,8 @@ class StreamSink:
     def __init__(self, stream: BinaryIO, *, guarded: bool) -> None:
         self._stream = stream
         self._guarded = guarded
-        self.line_open = False  #: the last byte written was not a line end
+        self._seen = stream.isatty()
+        self.line_open = False
 
     def write(self, data: Buffer) -> None:
         with memoryview(data) as view:
@@ -51,7 +54,7 @@ class StreamSink:
             if len(view):
                 self._stream.write(view)
                 self._stream.flush()
-                self.line_open = view[-1] != 0x0A
+                self.line_open = self._seen and view[-1] != 0x0A
 
     def finish(self) -> None:
         self._stream.flush()
@@ -66,6 +69,8 @@ class FileSink:
     The permissions are those of the file it replaces, or of any new file of the user. A device or
     pipe is written to as it is. Raises OSError when the file can't be made.
     """
+
+    line_open = False
 
     def __init__(self, path: str) -> None:
         self._target = os.path.realpath(path)

@@ -77,20 +77,24 @@ class Task(Transfer, Generic[R]):
     def __await__(self) -> Generator[Any, None, R]:
         """Waits without blocking the loop; a cancelled wait aborts the task."""
         if self.outcome is None:
-            import asyncio
-
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._wait_with(future)
+            loop = _get_running_loop()
+            future = loop.create_future()
+            if self.waiters is None and self.context[0].loop is loop:
+                self.waiters = future  # the one wait of most tasks, in the loop that drives
+            else:
+                self._wait_with(future)
             try:
                 yield from future
-            except asyncio.CancelledError:
-                self.abort()
-                raise
+            finally:
+                if future.cancelled():
+                    self.abort()
         return self._value()
 
     def _wait_with(self, waiter: threading.Event | asyncio.Future[None]) -> None:
         if self.waiters is None:
             self.waiters = []
+        elif type(self.waiters) is not list:
+            self.waiters = [self.waiters]
         self.waiters.append(waiter)
         if self.outcome is not None:  # it ended in another thread meanwhile
             _wake(waiter)
@@ -112,16 +116,25 @@ class Task(Transfer, Generic[R]):
                     log.exception("in a callback: %r", callback)
         finally:
             complete = self.context[4]
-            if complete is not None or self.waiters is not None:
-                self._end(complete, outcome)
-
-    def _end(self, complete: Callback | None, outcome: R | FtError) -> None:
-        try:
             if complete is not None:
-                call(complete, outcome)
+                self._end(complete, outcome)
+            elif self.waiters is not None:
+                self._wake_all()
+
+    def _end(self, complete: Callback, outcome: R | FtError) -> None:
+        try:
+            call(complete, outcome)
         finally:
-            for waiter in self.waiters or ():
+            if self.waiters is not None:
+                self._wake_all()
+
+    def _wake_all(self) -> None:
+        waiters = self.waiters
+        if type(waiters) is list:
+            for waiter in waiters:
                 _wake(waiter)
+        elif not waiters.done() and not self.context[0].loop.is_closed():
+            waiters.set_result(None)
 
 
 def _wake(waiter: threading.Event | asyncio.Future[None]) -> None:
@@ -131,9 +144,7 @@ def _wake(waiter: threading.Event | asyncio.Future[None]) -> None:
     loop = waiter.get_loop()
     if loop.is_closed():
         return
-    import asyncio
-
-    if asyncio._get_running_loop() is loop:
+    if _get_running_loop() is loop:
         _set(waiter)
     else:
         loop.call_soon_threadsafe(_set, waiter)
@@ -142,3 +153,11 @@ def _wake(waiter: threading.Event | asyncio.Future[None]) -> None:
 def _set(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+def _get_running_loop() -> Any:
+    """asyncio's, imported when it is first needed: it is slow to import."""
+    global _get_running_loop
+    from asyncio import _get_running_loop
+
+    return _get_running_loop()
