@@ -20,10 +20,12 @@ EXTENSIONS = {
     "libcurl": [],
     "buffers": ["slab"],
     "profile": [],
-    "reactor": ["heap", f"poller_{POLLER}"],
+    "reactor": ["heap", "sock", f"poller_{POLLER}"],
     "engine": [],
     "multi": ["sock"],
     "settings": [],
+    "codec": [],
+    "decode": [],
     "slot": ["sock", "url"],
     "transfer": ["url"],
 }

@@ -217,7 +217,7 @@ def decode(bytes codings not None, pieces, take=None):
     taker.take = body.extend if take is None else take
     try:
         for piece in pieces:
-            if d != NULL and problem == DECODE_OK:
+            if d != NULL:
                 problem = feed_all(d, piece, taker)
             elif problem == DECODE_OK:
                 taker.take(piece)

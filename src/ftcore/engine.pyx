@@ -13,7 +13,7 @@ from ftcore.buffers cimport memory_after_fork
 from ftcore.op cimport EVENT_RELEASE, word_get
 from ftcore.reactor cimport (
     reactor_close, reactor_open, reactor_post, reactor_spare,
-    reactor_rest, reactor_step, reactor_wake,
+    reactor_rest, reactor_run, reactor_wake,
 )
 
 import os
@@ -64,7 +64,7 @@ cdef class Engine:
         return self.r.poll.fd
 
     def poll(self, timeout=None):
-        """Drives one turn; waits at most `timeout` seconds (None: no limit) for something to do.
+        """Drives until something was delivered, `wake` or `timeout` seconds (None: no limit).
 
         Raises whatever an event's owner lets through, or a signal handler.
         """
@@ -76,7 +76,7 @@ cdef class Engine:
         if not self.open or self.dead:
             raise RuntimeError("the engine is closed")
         with nogil:
-            failed = reactor_step(&self.r, ns)
+            failed = reactor_run(&self.r, ns)
         if failed == -EINTR:
             PyErr_CheckSignals()
         elif failed:

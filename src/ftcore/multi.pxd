@@ -20,6 +20,7 @@ cdef struct multi:
     int running            # transfers added
     int sockets            # open ones, idle included
     void *spare            # the owner's list of prepared handles
+    long http_version      # the owner's
 
 cdef multi *multi_new(reactor *, done_function, long keep_connections) noexcept nogil
 cdef void multi_free(multi *) noexcept nogil

@@ -11,8 +11,8 @@ from ftcore.libcurl cimport (
 )
 from ftcore.op cimport now_ns
 from ftcore.reactor cimport (
-    POLLER_ERROR, POLLER_READ, POLLER_WRITE, reactor_defer, reactor_forget, reactor_source,
-    reactor_timer_clear, reactor_timer_set, reactor_undefer, reactor_watch, source,
+    POLLER_ERROR, POLLER_READ, POLLER_WRITE, defer, reactor_forget, reactor_source,
+    reactor_timer_clear, reactor_timer_set, reactor_watch, source, undefer,
 )
 
 cdef extern from "c/sock.h" nogil:
@@ -59,6 +59,8 @@ cdef int on_socket(CURL *easy, int fd, int what, void *owner, void *unused) noex
             wanted |= POLLER_WRITE
         s.ready = on_ready
         s.owner = m
+        if what & CURL_POLL_IN and s.answered_at == 0:
+            s.answered_at = now_ns()
     return -1 if reactor_watch(m.r, fd, wanted) else 0
 
 
@@ -67,7 +69,7 @@ cdef int on_timer(CURLM *handle, long ms, void *owner) noexcept nogil:
     cdef multi *m = <multi *>owner
     if ms == 0:
         m.deadline = INT64_MAX
-        reactor_defer(m.r, &m.kick)
+        defer(&m.r.soon, &m.kick)
         return 0
     if ms < 0:
         m.deadline = INT64_MAX
@@ -124,7 +126,7 @@ cdef void multi_free(multi *m) noexcept nogil:
     global multis_alive
     curl.multi_cleanup(m.handle)
     reactor_timer_clear(m.r, &m.timer)
-    reactor_undefer(m.r, &m.kick)
+    undefer(&m.r.soon, &m.kick)
     multis_alive -= 1
     free(m)
 
@@ -157,6 +159,8 @@ cdef int multi_open_socket(multi *m, curl_sockaddr *address) noexcept nogil:
     s.owner = m
     s.wanted = s.registered = 0
     s.kept = True
+    s.single = False
+    s.answered_at = 0
     m.sockets += 1
     return fd
 

@@ -32,13 +32,19 @@ cdef struct source:
     unsigned wanted      # POLLER_READ | POLLER_WRITE
     unsigned registered  # what the poller was told; may lag behind `wanted`
     bint kept            # opened and closed through us
+    bint single          # plain HTTP/1: whatever comes in while it is idle is wrong
+    int64_t answered_at  # when something was first waited for on it: TCP stands
 
 cdef struct deferred:
-    # Work for the end of the current step; queued at most once.
+    # Work for a little later; queued at most once.
     deferred *next
     void (*run)(void *) noexcept nogil
     void *owner
     bint queued
+
+cdef struct deferred_list:
+    deferred *first
+    deferred *last
 
 cdef struct reactor:
     poller poll
@@ -50,8 +56,9 @@ cdef struct reactor:
     event *out_first
     event *out_last
     event *spare_events  # owned
-    deferred *deferred_first
-    deferred *deferred_last
+    deferred_list soon   # after the current command or event
+    deferred_list later  # after all commands, and at the end of the step
+    atomic_word interrupted
     int64_t now          # at the last look
     int64_t turn         # counts calls of reactor_step
     int64_t armed        # what the poller's own timer is set to
@@ -60,14 +67,13 @@ cdef struct reactor:
 cdef int reactor_open(reactor *) noexcept nogil
 cdef void reactor_close(reactor *) noexcept nogil
 cdef void reactor_post(reactor *, op *, unsigned command) noexcept nogil
-cdef int reactor_step(reactor *, int64_t timeout) noexcept nogil
+cdef int reactor_run(reactor *, int64_t timeout) noexcept nogil
 cdef void reactor_rest(reactor *) noexcept nogil
 cdef void reactor_wake(reactor *) noexcept nogil
 cdef int reactor_timer_set(reactor *, timer_node *, int64_t deadline) noexcept nogil
 cdef void reactor_timer_clear(reactor *, timer_node *) noexcept nogil
-cdef void reactor_defer(reactor *, deferred *) noexcept nogil
-cdef void reactor_undefer(reactor *, deferred *) noexcept nogil
-cdef void reactor_run_deferred(reactor *) noexcept nogil
+cdef void defer(deferred_list *, deferred *) noexcept nogil
+cdef void undefer(deferred_list *, deferred *) noexcept nogil
 cdef source *reactor_source(reactor *, int fd) noexcept nogil
 cdef int reactor_watch(reactor *, int fd, unsigned wanted) noexcept nogil
 cdef void reactor_forget(reactor *, int fd) noexcept nogil

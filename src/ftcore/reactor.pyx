@@ -27,6 +27,9 @@ cdef extern from "c/poller.h" nogil:
     void poller_wake(poller *)
     void poller_arm(poller *, int64_t)
 
+cdef extern from "c/sock.h" nogil:
+    void sock_end(int)
+
 cdef enum:
     BATCH = 256
 
@@ -81,8 +84,9 @@ cdef void take_posted(reactor *r) noexcept nogil:
             reactor_emit(r, &o.last)
         else:
             o.command(o, word_swap(&o.commands, 0))
-            reactor_run_deferred(r)
+            run_deferred(&r.soon)
         node = following
+    run_all_deferred(r)
 
 
 cdef int64_t waiting_time(reactor *r, int64_t timeout) noexcept nogil:
@@ -108,22 +112,25 @@ cdef void hand_out(reactor *r, poller_event *events, int count) noexcept nogil:
             # nobody's wish any more: now that it costs a wake-up, the poller is told so
             poller_set(&r.poll, events[i].fd, s.registered, 0)
             s.registered = 0
+            if s.kept and s.single:
+                # closed by the peer, or an answer that nobody asked for: libcurl must not take it
+                # for the answer to the next request
+                sock_end(events[i].fd)
             continue
         s.ready(s.owner, events[i].fd, events[i].ready)
 
 
-cdef int reactor_step(reactor *r, int64_t timeout) noexcept nogil:
-    """One turn: commands, one wait of at most `timeout` ns (< 0: no limit), what is ready, timers.
+cdef int step(reactor *r, int64_t timeout) noexcept nogil:
+    """One turn: one wait of at most `timeout` ns (< 0: no limit), what is ready, commands, timers.
 
+    Commands come after what is ready, so that a connection that died in its idle time is known to
+    be dead before it gets a request; timers last, so that what has come in is not too late.
     0, or -errno (EINTR: a signal came while waiting).
     """
     cdef poller_event events[BATCH]
     cdef timer_node *due
     cdef int count
-    word_set(&r.asleep, 0)
     r.turn += 1
-    r.now = now_ns()
-    take_posted(r)
     timeout = waiting_time(r, timeout)
     if timeout != 0:
         word_set(&r.asleep, 1)
@@ -134,12 +141,34 @@ cdef int reactor_step(reactor *r, int64_t timeout) noexcept nogil:
     r.now = now_ns()
     if count > 0:
         hand_out(r, events, count)
+    run_all_deferred(r)
+    take_posted(r)
     due = heap_due(&r.timers, r.now)
     while due != NULL:
         due.fire(due)
         due = heap_due(&r.timers, r.now)
-    reactor_run_deferred(r)
+    run_all_deferred(r)
     return count if count < 0 else 0
+
+
+cdef int reactor_run(reactor *r, int64_t timeout) noexcept nogil:
+    """Turns until there is an event to deliver, or `timeout` ns are over (< 0: no limit; 0: one
+    turn), or `reactor_wake`.
+
+    Whoever drives must not ask for the GIL without need: while another thread holds it, requests
+    would wait. 0, or -errno (EINTR: a signal came while waiting).
+    """
+    cdef int64_t limit = now_ns() + timeout
+    cdef int failed = step(r, timeout)
+    while failed == 0 and timeout != 0 and r.out_first == NULL:
+        if word_swap(&r.interrupted, 0):
+            break
+        if timeout > 0:
+            timeout = limit - now_ns()
+            if timeout <= 0:
+                break
+        failed = step(r, timeout)
+    return failed
 
 
 cdef void reactor_rest(reactor *r) noexcept nogil:
@@ -156,7 +185,8 @@ cdef void reactor_rest(reactor *r) noexcept nogil:
 
 
 cdef void reactor_wake(reactor *r) noexcept nogil:
-    """Ends a wait; from any thread."""
+    """Ends `reactor_run`; from any thread."""
+    word_set(&r.interrupted, 1)
     poller_wake(&r.poll)
 
 
@@ -169,45 +199,53 @@ cdef void reactor_timer_clear(reactor *r, timer_node *node) noexcept nogil:
     heap_disarm(&r.timers, node)
 
 
-cdef void reactor_defer(reactor *r, deferred *d) noexcept nogil:
+cdef void defer(deferred_list *l, deferred *d) noexcept nogil:
     if d.queued:
         return
     d.queued = True
     d.next = NULL
-    if r.deferred_last != NULL:
-        r.deferred_last.next = d
+    if l.last != NULL:
+        l.last.next = d
     else:
-        r.deferred_first = d
-    r.deferred_last = d
+        l.first = d
+    l.last = d
 
 
-cdef void reactor_undefer(reactor *r, deferred *d) noexcept nogil:
+cdef void undefer(deferred_list *l, deferred *d) noexcept nogil:
     """Before the memory of `d` goes."""
     cdef deferred *before = NULL
-    cdef deferred *at = r.deferred_first
+    cdef deferred *at = l.first
     if not d.queued:
         return
     while at != d:
         before = at
         at = at.next
     if before == NULL:
-        r.deferred_first = d.next
+        l.first = d.next
     else:
         before.next = d.next
-    if r.deferred_last == d:
-        r.deferred_last = before
+    if l.last == d:
+        l.last = before
     d.queued = False
 
 
-cdef void reactor_run_deferred(reactor *r) noexcept nogil:
-    cdef deferred *d = r.deferred_first
+cdef void run_deferred(deferred_list *l) noexcept nogil:
+    cdef deferred *d = l.first
     while d != NULL:
-        r.deferred_first = d.next
+        l.first = d.next
         if d.next == NULL:
-            r.deferred_last = NULL
+            l.last = NULL
         d.queued = False
         d.run(d.owner)
-        d = r.deferred_first
+        d = l.first
+
+
+cdef void run_all_deferred(reactor *r) noexcept nogil:
+    """What runs later may ask for something to run soon; not the other way round."""
+    run_deferred(&r.soon)
+    while r.later.first != NULL:
+        run_deferred(&r.later)
+        run_deferred(&r.soon)
 
 
 cdef source *reactor_source(reactor *r, int fd) noexcept nogil:

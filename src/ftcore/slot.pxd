@@ -9,7 +9,7 @@ from ftcore.libcurl cimport CURL, curl_slist
 from ftcore.multi cimport multi
 from ftcore.op cimport atomic_word, event, op, slab
 from ftcore.profile cimport phases
-from ftcore.reactor cimport reactor, timer_node
+from ftcore.reactor cimport deferred, reactor, timer_node
 from ftcore.settings cimport settings, template
 
 cdef enum state:
@@ -40,6 +40,10 @@ cdef struct slot:
     bint head_over           # of any response
     bint location
     bint charset             # its content-type names one
+    bint has_length          # Content-Length and
+    bint has_coding          # Transfer-Encoding came, both: not to be trusted (RFC 9112 6.1)
+    int fd                   # the last socket opened; -1: none
+    int open_errno           # why opening one failed
     bint redirecting         # this body is not for the caller
     int verdict              # an OUTCOME_* that made a callback refuse; EARLY_END
     int64_t taken            # decoded body bytes
@@ -74,6 +78,7 @@ cdef struct pool:
     settings *set
     multi **multis           # owned
     int multi_count
+    unsigned next_full       # where all multi handles are full, they take turns
     origin *origins          # owned
     int origin_count
     int first_listed         # origins with a queue
@@ -81,7 +86,7 @@ cdef struct pool:
     long waiting
     xfer *first              # every transfer submitted and not ended
     slot *slots
-    bint starting            # inside start_waiting
+    deferred starter         # runs start_waiting
     bint closed
 
 cdef struct xfer:
@@ -131,4 +136,6 @@ cdef void slot_clear(slot *) noexcept nogil
 cdef int slot_prepare(slot *, settings *, xfer *) noexcept nogil
 # What libcurl and the callbacks know of the times; before the handle is removed.
 cdef void slot_read_phases(slot *, xfer *, int outcome) noexcept nogil
+# Before the handle is removed: may its connection serve again, and how?
+cdef void slot_leave_connection(slot *, bint single) noexcept nogil
 cdef void slot_add_bytes(slot *, int64_t *sent, int64_t *received) noexcept nogil

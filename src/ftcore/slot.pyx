@@ -1,4 +1,5 @@
 """A libcurl handle and the response that comes in on it: libcurl's callbacks, phases, chunks."""
+from libc.errno cimport errno
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset, strlen, strncpy
 from posix.unistd cimport write
@@ -11,7 +12,8 @@ from ftcore.libcurl cimport (
     CURLINFO_HTTP_VERSION, CURLINFO_NAMELOOKUP_TIME_T, CURLINFO_NUM_CONNECTS,
     CURLINFO_POSTTRANSFER_TIME_T, CURLINFO_PRETRANSFER_TIME_T, CURLINFO_PRIMARY_IP,
     CURLINFO_PRIMARY_PORT, CURLINFO_QUEUE_TIME_T, CURLINFO_REQUEST_SIZE,
-    CURLINFO_SIZE_DOWNLOAD_T, CURLINFO_STARTTRANSFER_TIME_T, CURLINFO_TOTAL_TIME_T,
+    CURLINFO_SIZE_DOWNLOAD_T, CURLINFO_SIZE_UPLOAD_T, CURLINFO_STARTTRANSFER_TIME_T,
+    CURLINFO_TOTAL_TIME_T,
     CURLOPT_ACCEPT_ENCODING, CURLOPT_BUFFERSIZE, CURLOPT_CAINFO, CURLOPT_CAPATH,
     CURLOPT_CLOSESOCKETDATA, CURLOPT_CLOSESOCKETFUNCTION, CURLOPT_COOKIEFILE,
     CURLOPT_CUSTOMREQUEST, CURLOPT_DOH_SSL_VERIFYHOST, CURLOPT_DOH_SSL_VERIFYPEER,
@@ -44,6 +46,7 @@ cdef extern from "<strings.h>" nogil:
 
 cdef extern from "c/sock.h" nogil:
     unsigned sock_rtt_us(int)
+    void sock_end(int)
 
 cdef extern from "c/url.h" nogil:
     int url_scheme(const char *)
@@ -51,21 +54,31 @@ cdef extern from "c/url.h" nogil:
 cdef enum:
     INTERIM_AT_MOST = 100
     RECEIVE_BUFFER = 65536
+    SEND_BUFFER = 65536
 
 
 # ---------------------------------------------------------------- libcurl's callbacks
 
 cdef int on_open_socket(void *owner, int purpose, curl_sockaddr *address) noexcept nogil:
     cdef slot *s = <slot *>owner
+    cdef int fd
     if s.opened_at == 0:
         s.opened_at = now_ns()
-    return multi_open_socket(s.m, address)
+    fd = multi_open_socket(s.m, address)
+    if fd < 0:
+        s.open_errno = errno
+    else:
+        s.fd = fd
+    return fd
 
 
 cdef int on_ready_to_send(
         void *owner, char *peer, char *local, int peer_port, int local_port) noexcept nogil:
     cdef slot *s = <slot *>owner
+    cdef long sent = 0
     if s.ready_at and s.x.t.with_body and s.x.t.verb == NULL and not s.x.bare:
+        curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &sent)
+    if sent:
         # the connection was dead and libcurl would send a POST again: the peer may have acted on it
         s.verdict = OUTCOME_NOT_REPEATED
         return CURL_PREREQFUNC_ABORT
@@ -126,10 +139,12 @@ cdef bint fits_63_bits(const char *value, size_t length) noexcept nogil:
     """Whether a Content-Length is a number libcurl can count to; beyond, it reads to the close."""
     cdef size_t i
     cdef int digits = 0
+    cdef uint64_t number = 0
     for i in range(length):
         if value[i] >= 0x30 and value[i] <= 0x39 and (digits or value[i] != 0x30):
             digits += 1
-    return digits < 19
+            number = number * 10 + <uint64_t>(value[i] - 0x30)
+    return digits < 19 or (digits == 19 and number < <uint64_t>1 << 63)
 
 
 cdef bint names_charset(const char *value, size_t length) noexcept nogil:
@@ -180,25 +195,36 @@ cdef size_t on_header(char *line, size_t size, size_t count, void *owner) noexce
             s.head_length = 0
             s.head_over = False
             s.head_done = False
-            s.location = s.charset = False
+            s.location = s.charset = s.has_length = s.has_coding = False
             s.status = status_of(line, length)
         elif s.head_over:
             return length  # a trailer
     if not keep_line(s, line, length):
         return 0
-    if line[0] == 0x0D or line[0] == 0x0A:
+    if line[0] == 0x0A or (length == 2 and line[0] == 0x0D and line[1] == 0x0A):
         return length if end_of_block(s) else 0
-    if length > 9:
-        if line[0] | 0x20 == 0x6C and strncasecmp(line, b"location:", 9) == 0:
-            s.location = True
-        elif length > 15 and line[0] | 0x20 == 0x63 and (
-                strncasecmp(line, b"content-length:", 15) == 0):
-            if not fits_63_bits(line + 15, length - 15):
-                s.verdict = OUTCOME_BAD_FRAMING
-                return 0
-        elif length > 13 and line[0] | 0x20 == 0x63 and strncasecmp(line, b"content-type:", 13) == 0:
-            s.charset = names_charset(line + 13, length - 13)
-    return length
+    return length if read_field(s, line, length) else 0
+
+
+cdef bint named(const char *line, size_t length, const char *name, size_t name_length) noexcept nogil:
+    return length > name_length and strncasecmp(line, name, name_length) == 0
+
+
+cdef bint read_field(slot *s, const char *line, size_t length) noexcept nogil:
+    """What the engine itself must know of a header field. False: the response is refused."""
+    cdef char initial = line[0] | 0x20
+    if initial == 0x6C and named(line, length, b"location:", 9):
+        s.location = True
+    elif initial == 0x63 and named(line, length, b"content-type:", 13):
+        s.charset = names_charset(line + 13, length - 13)
+    elif initial == 0x63 and named(line, length, b"content-length:", 15):
+        s.has_length = True
+        if not fits_63_bits(line + 15, length - 15):
+            s.verdict = OUTCOME_BAD_FRAMING
+            return False
+    elif initial == 0x74 and named(line, length, b"transfer-encoding:", 18):
+        s.has_coding = True
+    return True
 
 
 cdef bint keep_body(slot *s, const char *data, size_t length) noexcept nogil:
@@ -298,6 +324,7 @@ cdef slot *slot_new(multi *m, settings *set) noexcept nogil:
         free(s)
         return NULL
     s.m = m
+    s.fd = -1
     slots_alive += 1
     return s
 
@@ -322,9 +349,12 @@ cdef void slot_clear(slot *s) noexcept nogil:
     s.body_length = s.stream_used = s.head_length = 0
     s.status = s.interim = s.verdict = 0
     s.head_done = s.head_over = s.location = s.charset = s.redirecting = False
+    s.has_length = s.has_coding = False
     s.taken = 0
     s.last_chunk = NULL
     s.opened_at = s.ready_at = s.first_byte_at = 0
+    s.fd = -1
+    s.open_errno = 0
     s.error[0] = 0
 
 
@@ -360,12 +390,11 @@ cdef int set_constants(CURL *e) noexcept nogil:
 cdef int set_trust(CURL *e, settings *set) noexcept nogil:
     """TLS, to the origin, to a proxy and to a DoH server alike."""
     cdef int failed = 0
-    if set.ca_file != NULL:
-        failed |= curl.easy_setopt(e, CURLOPT_CAINFO, set.ca_file)
-        failed |= curl.easy_setopt(e, CURLOPT_PROXY_CAINFO, set.ca_file)
-    if set.ca_path != NULL:
-        failed |= curl.easy_setopt(e, CURLOPT_CAPATH, set.ca_path)
-        failed |= curl.easy_setopt(e, CURLOPT_PROXY_CAPATH, set.ca_path)
+    # NULL too: what is compiled in must not be trusted beside what the caller names
+    failed |= curl.easy_setopt(e, CURLOPT_CAINFO, set.ca_file)
+    failed |= curl.easy_setopt(e, CURLOPT_PROXY_CAINFO, set.ca_file)
+    failed |= curl.easy_setopt(e, CURLOPT_CAPATH, set.ca_path)
+    failed |= curl.easy_setopt(e, CURLOPT_PROXY_CAPATH, set.ca_path)
     if set.cert != NULL:
         failed |= curl.easy_setopt(e, CURLOPT_SSLCERT, set.cert)
     if set.key != NULL:
@@ -410,11 +439,16 @@ cdef int set_network(CURL *e, settings *set, bint no_proxy) noexcept nogil:
     return failed
 
 
+cdef const char *request_url(xfer *x) noexcept nogil:
+    """The URL of the current hop."""
+    return x.url if x.url != NULL else x.t.url
+
+
 cdef int set_request(slot *s, xfer *x) noexcept nogil:
     cdef CURL *e = s.easy
     cdef template *t = x.t
     cdef int failed = 0
-    failed |= curl.easy_setopt(e, CURLOPT_URL, x.url if x.url != NULL else t.url)
+    failed |= curl.easy_setopt(e, CURLOPT_URL, request_url(x))
     if x.bare:
         failed |= curl.easy_setopt(e, CURLOPT_HTTPGET, <long>1)
     elif t.head:
@@ -465,14 +499,31 @@ cdef int64_t micros(CURL *e, int what) noexcept nogil:
     return us * 1000
 
 
+cdef void slot_leave_connection(slot *s, bint single) noexcept nogil:
+    """Before the handle is removed: what must be known of the connection while it is idle."""
+    cdef int fd = -1
+    curl.easy_getinfo(s.easy, CURLINFO_ACTIVESOCKET, &fd)
+    if fd < 0 or fd >= s.m.r.source_count:
+        return
+    # over TLS, session tickets may well come in while it is idle
+    s.m.r.sources[fd].single = single and url_scheme(request_url(s.x)) == 1
+    if s.has_length and s.has_coding:
+        sock_end(fd)
+
+
 cdef void slot_add_bytes(slot *s, int64_t *sent, int64_t *received) noexcept nogil:
-    """Header and body bytes of the current hop, as carried in HTTP."""
+    """Header and body bytes of the current hop, as carried in HTTP.
+
+    REQUEST_SIZE holds the header and what of the body went through libcurl's send buffer: all of
+    it over HTTP/1, one buffer of 64 KiB over HTTP/2 and 3.
+    """
     cdef long request = 0, head = 0
-    cdef int64_t body = 0
+    cdef int64_t body = 0, uploaded = 0
     curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &request)
     curl.easy_getinfo(s.easy, CURLINFO_HEADER_SIZE, &head)
     curl.easy_getinfo(s.easy, CURLINFO_SIZE_DOWNLOAD_T, &body)
-    sent[0] += request
+    curl.easy_getinfo(s.easy, CURLINFO_SIZE_UPLOAD_T, &uploaded)
+    sent[0] += request if request >= uploaded else request % SEND_BUFFER + uploaded
     received[0] += head + body
 
 
@@ -518,6 +569,9 @@ cdef int64_t read_connect(
     if s.opened_at == 0 and tcp == 0:
         return at
     at = not_before(p, CONNECT_START, s.opened_at if s.opened_at else at, at)
+    if tcp == 0 and tls and s.fd >= 0 and s.m.r.sources[s.fd].kept:
+        # libcurl tells of the TCP connection when TLS is through; we saw it wait for the answer
+        return read_tls_start(s, p, at)
     if tcp == 0:
         return at
     if not tls:
@@ -529,22 +583,30 @@ cdef int64_t read_connect(
     return not_before(p, CONNECT_END, at, at)
 
 
+cdef int64_t read_tls_start(slot *s, phases *p, int64_t at) noexcept nogil:
+    cdef int64_t answered = s.m.r.sources[s.fd].answered_at
+    return not_before(p, SSL_START, answered, at) if answered else at
+
+
 cdef void read_exchange(
         slot *s, phases *p, int64_t base, int64_t at, int outcome) noexcept nogil:
     """Request and response moments.
 
     libcurl stamps the phases that a transfer did not reach when it dies; so those of a transfer
-    that libcurl ended are taken only where a callback of ours saw them. One that we end (time-out,
-    abort) is asked while it is alive.
+    that libcurl ended are taken only where a callback of ours saw them, or where its counters say
+    so. One that we end (time-out, abort) is asked while it is alive.
     """
-    cdef int64_t sent
+    cdef int64_t sent, uploaded = 0
+    cdef long request = 0
     cdef bint answered = s.first_byte_at != 0
     if s.ready_at == 0:
         return
     at = not_before(
         p, REQUEST_START,
         base + micros(s.easy, CURLINFO_PRETRANSFER_TIME_T) if answered else s.ready_at, at)
-    if answered or outcome < 0:
+    curl.easy_getinfo(s.easy, CURLINFO_SIZE_UPLOAD_T, &uploaded)
+    curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &request)
+    if answered or outcome < 0 or (request and (s.x.bare or uploaded == s.x.body_length)):
         sent = micros(s.easy, CURLINFO_POSTTRANSFER_TIME_T)
         if sent:
             not_before(p, REQUEST_END, base + sent, at)
@@ -568,7 +630,7 @@ cdef void slot_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
     cdef phases *p = &x.ph
     cdef long connects = 0
     cdef int i
-    cdef bint tls = url_scheme(x.url if x.url != NULL else x.t.url) == 2
+    cdef bint tls = url_scheme(request_url(x)) == 2
     cdef int64_t base = p.at[FETCH_START]
     cdef int64_t at = base
     if s.first_byte_at:

@@ -24,12 +24,14 @@ from ftcore.profile cimport (
     ENDED_AT, FETCH_START, QUEUE_END, QUEUE_START, REDIRECT_END, REDIRECT_START, RESPONSE_END, phases_object,
 )
 from ftcore.reactor cimport (
-    reactor_emit, reactor_post, reactor_timer_clear, reactor_timer_set, timer_node,
+    defer, reactor_emit, reactor_post, reactor_timer_clear, reactor_timer_set, timer_node,
+    undefer,
 )
 from ftcore.settings cimport Settings, Template, template
 from ftcore.slot cimport (
     EARLY_END, ENDED, NEW, RUNNING, WAITING, WANT_CHUNKS, WANT_HEADERS, origin, pool, slot,
-    slot_add_bytes, slot_clear, slot_free, slot_new, slot_prepare, slot_read_phases, xfer,
+    slot_add_bytes, slot_clear, slot_free, slot_leave_connection,
+    slot_new, slot_prepare, slot_read_phases, xfer,
 )
 
 import threading
@@ -40,6 +42,7 @@ cdef extern from "<strings.h>" nogil:
 cdef extern from "c/url.h" nogil:
     int url_scheme(const char *)
     int url_same_origin(const char *, const char *)
+    char *url_with_login(const char *, const char *)
 
 cdef enum:
     REDIRECTS_AT_MOST = 20
@@ -72,7 +75,7 @@ cdef origin *origin_of(pool *p, int number) noexcept nogil:
     return &p.origins[number]
 
 
-cdef int add_multi(pool *p) noexcept nogil:
+cdef int add_multi(pool *p, long http_version) noexcept nogil:
     """Place of a new multi handle, -1 when memory or descriptors are out."""
     cdef multi **grown
     cdef multi *m
@@ -83,6 +86,7 @@ cdef int add_multi(pool *p) noexcept nogil:
     m = multi_new(p.r, on_done, p.set.max_connections)
     if m == NULL:
         return -1
+    m.http_version = http_version
     p.multis[p.multi_count] = m
     p.multi_count += 1
     return p.multi_count - 1
@@ -101,14 +105,22 @@ cdef int choose_multi(pool *p, origin *g, template *t) noexcept nogil:
         return g.idle[g.idle_count]
     if t.multiplex and not g.single:
         if g.home == 0:
-            g.home = least_loaded(p) + 1
+            g.home = least_loaded(p, t.http_version) + 1
         return g.home - 1
-    return least_loaded(p)
+    return least_loaded(p, t.http_version)
 
 
-cdef int least_loaded(pool *p) noexcept nogil:
-    cdef int i, load, best = -1, least = CONNECTIONS_PER_MULTI
+cdef int least_loaded(pool *p, long http_version) noexcept nogil:
+    """Place of a multi handle for new connections; -1 when there is none.
+
+    One HTTP version a handle: else libcurl would serve a request that may use HTTP/2 over the idle
+    connection of one that may not.
+    """
+    cdef int i, load, best = -1, fallback = -1, least = CONNECTIONS_PER_MULTI
     for i in range(p.multi_count):
+        if p.multis[i].http_version != http_version:
+            continue
+        fallback = i
         load = p.multis[i].sockets
         if p.multis[i].running > load:
             load = p.multis[i].running
@@ -117,11 +129,13 @@ cdef int least_loaded(pool *p) noexcept nogil:
             best = i
     if best >= 0:
         return best
-    if p.multi_count < MULTIS_AT_MOST:
-        i = add_multi(p)
-        if i >= 0 or p.multi_count == 0:
-            return i
-    return p.running % p.multi_count
+    if p.multi_count < MULTIS_AT_MOST or fallback < 0:
+        i = add_multi(p, http_version)
+        return i if i >= 0 else fallback
+    p.next_full += 1
+    while p.multis[p.next_full % p.multi_count].http_version != http_version:
+        p.next_full += 1
+    return p.next_full % p.multi_count
 
 
 cdef void remember_idle(origin *g, int place, bint multiplexed) noexcept nogil:
@@ -235,18 +249,16 @@ cdef xfer *next_waiting(pool *p) noexcept nogil:
     return best
 
 
-cdef void start_waiting(pool *p) noexcept nogil:
+cdef void start_waiting(void *owner) noexcept nogil:
+    """As many as may start; after a batch of ends, so that aborting a queue starts nothing."""
+    cdef pool *p = <pool *>owner
     cdef xfer *x
-    if p.starting:
-        return  # a start that failed at once: the loop below goes on
-    p.starting = True
     while p.waiting:
         x = next_waiting(p)
         if x == NULL:
             break
         dequeue(p, x)
         start(p, x)
-    p.starting = False
 
 
 # ---------------------------------------------------------------- one transfer
@@ -293,9 +305,12 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
         if x.t.profile:
             slot_read_phases(s, x, outcome)
         curl.easy_getinfo(s.easy, CURLINFO_OS_ERRNO, &x.os_errno)
+        if s.open_errno:
+            x.os_errno = s.open_errno
         if s.first_byte_at:
             g.multiplexed = is_multiplexed(s)
             g.single = not g.multiplexed
+            slot_leave_connection(s, g.single)
         multi_remove(s.m, s.easy)
         remember_idle(g, s.place, g.multiplexed)
         g.running -= 1
@@ -314,7 +329,7 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
     x.o.last.target = &x.o
     reactor_emit(p.r, &x.o.last)
     if p.waiting and not p.closed:
-        start_waiting(p)
+        defer(&p.r.later, &p.starter)
 
 
 cdef bint is_multiplexed(slot *s) noexcept nogil:
@@ -405,11 +420,11 @@ cdef int follow(xfer *x) noexcept nogil:
     outcome = check_redirect(x, here, there)
     if outcome != OUTCOME_OK:
         return outcome
-    copy = strdup(there)
+    if not url_same_origin(here, there):
+        x.estranged = True
+    copy = strdup(there) if x.estranged else url_with_login(here, there)
     if copy == NULL:
         return OUTCOME_NO_MEMORY
-    if not url_same_origin(here, copy):
-        x.estranged = True
     free(x.url)
     x.url = copy
     if bodied and (s.status == 303 and not is_get(x.t) or s.status < 303 and is_post(x.t)):
@@ -516,6 +531,8 @@ cdef class Pool(Operation):
         self.c.first_listed = -1
         self.c.control.command = on_pool_command
         self.c.control.owner = <void *>self
+        self.c.starter.run = start_waiting
+        self.c.starter.owner = &self.c
 
     def close(self):
         """Ends every transfer of the pool and closes its connections, in the engine's next turn."""
@@ -531,6 +548,7 @@ cdef class Pool(Operation):
     cdef int handle(self, event *e) except -1:
         for transfer in list(self.holding):
             (<Transfer>transfer).let_go()
+        undefer(&self.engine.r.later, &self.c.starter)
         self.free_handles()
         self.closed = True
         self.closed_event.set()

@@ -124,7 +124,7 @@ class Client:
         return pool
 
     def origin(self, key: str) -> int:
-        """A small number for scheme, host and port, as lower-case text."""
+        """A small number for HTTP version, scheme, host and port, as lower-case text."""
         with self._lock:
             return self._origins.setdefault(key, len(self._origins))
 
@@ -235,7 +235,8 @@ def request(options: Mapping[str, Any] | None = None, /, **kw: Any) -> RequestTa
     application/json, Referer can't be set. ``method`` OPTIONS GET HEAD POST PUT DELETE TRACE
     CONNECT. ``timeout`` ms for the whole task, waiting in the queue included (60000).
     ``dataType`` "json" decodes the body when it is JSON and leaves the text when not; another
-    str leaves the text; a type is what msgspec decodes into, and a body that doesn't fit fails.
+    str leaves the text; a type is what msgspec decodes into, and a body that doesn't fit fails
+    (``data`` is None for HEAD, 204 and 304).
     ``responseType`` "text" or "arraybuffer" (a read-only buffer). ``enableChunked`` body bytes go
     to `onChunkReceived`. ``redirect`` "follow" (20 at most) or "manual". ``enableHttp2`` None
     negotiates, False keeps to HTTP/1.1. ``enableQuic`` tries HTTP/3, falls back.

@@ -13,6 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from math import inf
 from sys import modules
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from ftnet.tasks import Task
 
 log = logging.getLogger("ftnet")
+
+#: Seconds after which a thread that waits in the engine looks for signals: one that came between
+#: the last look and the wait did not end the wait.
+_SIGNALS_EVERY = 0.5
 T = TypeVar("T")
 
 
@@ -91,6 +96,7 @@ class ThreadDriver(Driver):
         self.background: threading.Thread | None = None
         self.running = False  # inside run()
         self.leaving = False  # the background thread must go
+        _thread_drivers.add(self)
 
     def submitted(self) -> None:
         """Starts the background thread where nobody drives."""
@@ -151,12 +157,12 @@ class ThreadDriver(Driver):
         if self.thread != threading.get_ident():
             self.submitted()
             return task.block(timeout)
-        limit = None if timeout is None else monotonic() + timeout
+        limit = inf if timeout is None else monotonic() + timeout
         while not task.done():
-            left = None if limit is None else limit - monotonic()
-            if left is not None and left <= 0:
+            left = limit - monotonic()
+            if left <= 0:
                 return False
-            self.poll(left)
+            self.poll(min(left, _SIGNALS_EVERY))
         return True
 
 
@@ -187,6 +193,7 @@ class LoopDriver(Driver):
 
 
 _by_loop: dict[int, LoopDriver] = {}
+_thread_drivers: weakref.WeakSet[ThreadDriver] = weakref.WeakSet()
 class _Local(threading.local):
     """What belongs to a thread: the driver that `run()` drives in it, and one of its own."""
 
@@ -254,7 +261,7 @@ def run(main: Callable[..., T] | None = None, *args: Any) -> T | None:
         try:
             value = main(*args) if main is not None else None
             while driver.engine.tasks:
-                driver.poll()
+                driver.poll(_SIGNALS_EVERY)
             return value
         except BaseException:
             driver.drain(1.0)
@@ -288,21 +295,21 @@ def _at_exit() -> None:
     global _exiting
     _exiting = True
     _sweep()
-    driver = _background
-    if driver is None:
-        return
-    if getattr(sys, "last_type", None) is KeyboardInterrupt:
-        for pool in list(driver.pools):
-            pool.close()
-    with driver.lock:
-        driver.leaving = True
-    driver.engine.wake()
+    interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
+    for driver in list(_thread_drivers):
+        if interrupted:
+            for pool in list(driver.pools):
+                pool.close()
+        with driver.lock:
+            driver.leaving = True
+        driver.engine.wake()
 
 
 def _after_fork() -> None:
     """The child starts afresh; the engines' own hook has left the parent's sockets alone."""
     global _background, _lock, _local
     _by_loop.clear()
+    _thread_drivers.clear()
     _background = None
     _lock = threading.Lock()
     _local = _Local()

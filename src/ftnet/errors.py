@@ -291,6 +291,12 @@ def from_engine(api: str, code: int, os_errno: int, detail: str, profile: object
             if os_errno in _OS_SYSTEM:
                 kind = Errno.SYSTEM
         reason = f"{words} ({os_name})"
+    if code in (55, 56) and text.startswith("Failed to connect"):
+        kind = Errno.CONNECT
+        reason = "connection failed"
+    if code == 43 and ("key" in text or "cert" in text):
+        kind = Errno.TLS
+        reason = "the client certificate cannot be used"
     if code in (7, 56) and text.startswith(_TUNNEL):
         kind = Errno.PROXY
         reason = "the proxy refused the tunnel"

@@ -29,6 +29,8 @@ _CALLBACKS_AND_URL: Final = frozenset(("url", "success", "fail", "complete"))
 #: Bytes of a body from which libcurl asks for a "100 Continue" first.
 _EXPECTED_AT: Final = 1_000_000
 _BODY_MISFIT: Final = -12
+#: Statuses of responses that never have a body (RFC 9110 6.4.1).
+_WITHOUT_BODY: Final = (204, 304)
 # CURL_HTTP_VERSION_*
 _HTTP_1_1, _HTTP_2_TLS, _HTTP_2_PRIOR, _HTTP_3, _HTTP_3_ONLY = 2, 4, 5, 30, 31
 _VERSIONS: Final = {
@@ -159,7 +161,8 @@ class Plan(NamedTuple):
     template: Template
     timeout: float
     decode: Decode
-    empty: Any
+    empty: Any  # `data` of a response without a body
+    typed: bool  # such a response is a failure, where one should be there
 
 
 class RequestTask(Task[Response]):
@@ -210,9 +213,14 @@ class RequestTask(Task[Response]):
     def _succeeded(
         self, status: int, raw: bytes, body: Chunk | None, phases: Phases | None, charset: bool
     ) -> None:
-        _, plan, success, fail, _ = self.context
+        _, plan, success, fail, _, _ = self.context
         try:
-            data = plan.empty if body is None else plan.decode(raw, body, charset)
+            if body is not None:
+                data = plan.decode(raw, body, charset)
+            elif plan.typed and status not in _WITHOUT_BODY:
+                raise msgspec.DecodeError("the body is empty")
+            else:
+                data = plan.empty
         except msgspec.DecodeError as error:
             self._settle(_error(_BODY_MISFIT, phases, 0, str(error)), fail)
             return
@@ -243,7 +251,8 @@ def request(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any
     if pool is None or pool.closing:
         pool = client.new_pool(driver)
     task = RequestTask()
-    task.context = (driver, plan, given.get("success"), given.get("fail"), given.get("complete"))
+    get = given.get
+    task.context = (driver, plan, get("success"), get("fail"), get("complete"), client)
     task.start(pool, plan.template, body, plan.timeout)
     driver.submitted()
     return task
@@ -285,14 +294,15 @@ def _plan(client: Client, given: Mapping[str, Any]) -> tuple[Plan, Any]:
     )
     template = client.template(key, lambda: _template(client, given, method, url, lines, has_body))
     decode, empty = _decoder(given)
-    return Plan(template, given["timeout"] or client.timeout, decode, empty), body
+    typed = empty is None and method not in ("HEAD", "CONNECT")
+    return Plan(template, given["timeout"] or client.timeout, decode, empty, typed), body
 
 
 def _decoder(given: Mapping[str, Any]) -> tuple[Decode, Any]:
     """How the body becomes `data`, and `data` when there is no body."""
     data_type = given["dataType"]
     if not isinstance(data_type, str):
-        return _typed(data_type), ""
+        return _typed(data_type), None
     if given["responseType"] == "arraybuffer":
         return _chunk, b""
     return (_json_or_text if data_type == "json" else _text), ""
@@ -330,7 +340,7 @@ def _template(
         verb=None if plain_verb else method.encode("ascii"),
         lines=lines,
         http_version=version,
-        origin=client.origin(f"{'https' if https else 'http'}://{authority.lower()}"),
+        origin=client.origin(f"{version} {'https' if https else 'http'}://{authority.lower()}"),
         multiplex=version == _HTTP_2_PRIOR or (https and version != _HTTP_1_1),
         head=method == "HEAD",
         with_body=has_body,

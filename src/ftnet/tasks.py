@@ -51,7 +51,7 @@ class Task(Transfer, Generic[R]):
     __slots__ = ()
 
     # outcome, waiters and the listeners are the engine object's (None to begin with), and so is
-    # `context`: (driver, plan, success, fail, complete)
+    # `context`: (driver, plan, success, fail, complete, client); the client lives as long
 
     def done(self) -> bool:
         """Whether the task has ended and its last callback is being, or was, called."""

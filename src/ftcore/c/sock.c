@@ -22,6 +22,13 @@ int sock_open(int family, int type, int protocol) {
 #endif
 }
 
+void sock_end(int fd) {
+  char scratch[16384];
+  shutdown(fd, SHUT_RDWR);
+  for (int i = 0; i < 64 && recv(fd, scratch, sizeof scratch, MSG_DONTWAIT) > 0; i++) {
+  }
+}
+
 unsigned sock_rtt_us(int fd) {
 #if defined(__linux__)
   struct tcp_info info;

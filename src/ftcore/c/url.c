@@ -1,5 +1,6 @@
 #include "url.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -14,14 +15,20 @@ int url_scheme(const char *url) {
   return 0;
 }
 
+/* Where the authority begins. */
+static const char *authority_of(const char *url) { return url + (url_scheme(url) == 2 ? 8 : 7); }
+
+/* Bytes of "user:password@" at the start of an authority. */
+static size_t login_length(const char *start) {
+  size_t length = strcspn(start, "/?#");
+  while (length > 0 && start[length - 1] != '@') length--;
+  return length;
+}
+
 static authority parse(const char *url, int scheme) {
-  const char *start = url + (scheme == 2 ? 8 : 7);
+  const char *start = authority_of(url);
   const char *end = start + strcspn(start, "/?#");
-  for (const char *c = end; c > start; c--)
-    if (c[-1] == '@') {
-      start = c;
-      break;
-    }
+  start += login_length(start);
   const char *colon = end;
   if (*start == '[') {
     const char *bracket = memchr(start, ']', (size_t)(end - start));
@@ -48,4 +55,16 @@ int url_same_origin(const char *a, const char *b) {
   authority x = parse(a, scheme), y = parse(b, scheme);
   return x.host_length == y.host_length && strncasecmp(x.host, y.host, x.host_length) == 0 &&
          x.port_length == y.port_length && memcmp(x.port, y.port, x.port_length) == 0;
+}
+
+char *url_with_login(const char *here, const char *there) {
+  const char *from = authority_of(here), *to = authority_of(there);
+  size_t login = login_length(to) ? 0 : login_length(from);
+  size_t before = (size_t)(to - there), after = strlen(to);
+  char *url = malloc(before + login + after + 1);
+  if (!url) return NULL;
+  memcpy(url, there, before);
+  memcpy(url + before, from, login);
+  memcpy(url + before + login, to, after + 1);
+  return url;
 }

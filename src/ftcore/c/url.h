@@ -8,5 +8,7 @@
 int url_scheme(const char *url);
 /* Whether scheme, host and port are the same; user info does not count (RFC 6454). */
 int url_same_origin(const char *a, const char *b);
+/* `there`, with the user info of `here` when it has none itself; to be freed; NULL: memory is out. */
+char *url_with_login(const char *here, const char *there);
 
 #endif

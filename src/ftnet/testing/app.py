@@ -269,11 +269,12 @@ async def not_found(exchange: Exchange) -> None:
 class _Route(NamedTuple):
     handler: Callable[[Exchange], Coroutine[Any, Any, None]]
     lasts: bool = False  # may take long without reading the request: watch for the client's leaving
+    reads: bool = False  # deals with the request's body itself
 
 
 # By the first part of the path and how many parts follow it.
 _ROUTES = {
-    ("echo", 0): _Route(echo),
+    ("echo", 0): _Route(echo, reads=True),
     ("bytes", 1): _Route(bytes_, lasts=True),
     ("status", 1): _Route(status),
     ("redirect", 1): _Route(redirect),
@@ -289,8 +290,8 @@ _ROUTES = {
     ("headers", 1): _Route(headers),
     ("charset", 1): _Route(charset),
     ("sse", 0): _Route(sse, lasts=True),
-    ("upload", 0): _Route(upload),
-    ("early", 0): _Route(early),
+    ("upload", 0): _Route(upload, reads=True),
+    ("early", 0): _Route(early, reads=True),
 }
 _NOT_FOUND = _Route(not_found)
 
@@ -313,6 +314,7 @@ _FIXED = {
     "/hello": _fixed(TEXT, b"Hello, World!"),
     "/json": _fixed(b"application/json", _compact(WIDGET)),
 }
+_WITH_BODY = ("POST", "PUT", "DELETE", "PATCH")
 _NO_BODY = {"type": "http.response.body", "body": b""}
 
 
@@ -322,6 +324,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise ValueError(f"the test server speaks HTTP only, not {scope['type']!r}")
     fixed = _FIXED.get(scope["path"])
     if fixed is not None:
+        if scope["method"] in _WITH_BODY:
+            await Exchange(scope, receive, send, ()).skip_body()
         await send(fixed[0])
         await send(_NO_BODY if scope["method"] == "HEAD" else fixed[1])
         return
@@ -329,6 +333,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     route = _ROUTES.get((name, len(args)), _NOT_FOUND)
     exchange = Exchange(scope, receive, send, args)
     try:
+        if not route.reads and scope["method"] in _WITH_BODY:
+            await exchange.skip_body()
         if route.lasts:
             await exchange.while_connected(route.handler(exchange))
         else:

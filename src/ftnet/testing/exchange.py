@@ -69,6 +69,11 @@ class Exchange:
         if self.scope["http_version"] == "3" and length > H3_MAX_BYTES:
             raise BadRequest(f"over h3 a body has at most {H3_MAX_BYTES} bytes, not {length}")
 
+    async def skip_body(self) -> None:
+        """Read the request's body to its end: a client must not be cut off while it sends."""
+        async for _ in self.body():
+            continue
+
     async def body(self) -> AsyncIterator[bytes]:
         """The request's body as it comes in; raises ClientGone when it's cut short."""
         more = True
