@@ -1,6 +1,6 @@
 """The compiled engine under ftnet: reactor, transfers, receive buffers, phases."""
 
-from ftcore import buffers, engine, multi, slot
+from ftcore import buffers, decode, engine, multi, slot
 from ftcore.buffers import Chunk
 
 __all__ = ["Chunk", "counters"]
@@ -18,6 +18,7 @@ def counters() -> dict[str, int]:
         "transfers": transfers,
         "slabs": slabs,
         "chunks": chunks,
+        "decoders": decode.alive(),
         "engines": engines,
         "handles": slot.alive(),
         "multis": multi.alive(),

@@ -29,6 +29,7 @@ cdef extern from "c/poller.h" nogil:
 
 cdef extern from "c/sock.h" nogil:
     void sock_end(int)
+    bint sock_readable(int)
 
 cdef enum:
     BATCH = 256
@@ -112,7 +113,7 @@ cdef void hand_out(reactor *r, poller_event *events, int count) noexcept nogil:
             # nobody's wish any more: now that it costs a wake-up, the poller is told so
             poller_set(&r.poll, events[i].fd, s.registered, 0)
             s.registered = 0
-            if s.kept and s.single:
+            if s.kept and s.single and sock_readable(events[i].fd):
                 # closed by the peer, or an answer that nobody asked for: libcurl must not take it
                 # for the answer to the next request
                 sock_end(events[i].fd)

@@ -21,6 +21,7 @@ cdef struct settings:
     char *doh_url
     char *interface
     char *user_agent
+    char *accept_encoding
     curl_slist *resolve      # owned
     bint verify
     bint cookies

@@ -10,6 +10,8 @@ from ftcore.libcurl cimport (
 
 import os
 
+from ftcore.decode import offered
+
 cdef enum:
     UNLIMITED = 0x3FFFFFFFFFFFFFFF
 
@@ -63,6 +65,7 @@ cdef class Settings:
         self.c.doh_url = self.text("doh_url", doh_url)
         self.c.interface = self.text("interface", interface)
         self.c.user_agent = self.text("user_agent", user_agent)
+        self.c.accept_encoding = self.text("accept_encoding", offered() or None)
         self.c.resolve = slist(resolve)
         self.c.verify = verify
         self.c.cookies = cookies

@@ -5,6 +5,7 @@ Nothing here starts or ends a transfer; `transfer` does.
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 
+from ftcore.decode cimport decoder
 from ftcore.libcurl cimport CURL, curl_slist
 from ftcore.multi cimport multi
 from ftcore.op cimport atomic_word, event, op, slab
@@ -45,6 +46,10 @@ cdef struct slot:
     int fd                   # the last socket opened; -1: none
     int open_errno           # why opening one failed
     bint redirecting         # this body is not for the caller
+    char codings[256]        # its content-encoding
+    size_t codings_length
+    decoder *codec           # owned; NULL: the body is as it comes
+    size_t skip              # bytes it has had of what libcurl will deliver again
     int verdict              # an OUTCOME_* that made a callback refuse; EARLY_END
     int64_t taken            # decoded body bytes
     slab *body               # kept body; one hold

@@ -5,9 +5,13 @@ from libc.string cimport memcmp, memcpy, memset, strlen, strncpy
 from posix.unistd cimport write
 
 from ftcore.buffers cimport memory_drop, memory_grow, memory_take
+from ftcore.decode cimport (
+    DECODE_NO_MEMORY, DECODE_OK, DECODE_STOPPED, decoder_feed, decoder_free, decoder_left,
+    decoder_new,
+)
 from ftcore.libcurl cimport (
     CURL_HTTP_VERSION_1_0, CURL_HTTP_VERSION_1_1, CURL_HTTP_VERSION_2_0, CURL_HTTP_VERSION_3,
-    CURL_PREREQFUNC_ABORT, CURL_WRITEFUNC_PAUSE, CURLE_OK, CURLINFO_ACTIVESOCKET,
+    CURL_PREREQFUNC_ABORT, CURL_WRITEFUNC_PAUSE, CURLE_BAD_CONTENT_ENCODING, CURLE_OK, CURLINFO_ACTIVESOCKET,
     CURLINFO_APPCONNECT_TIME_T, CURLINFO_CONNECT_TIME_T, CURLINFO_HEADER_SIZE,
     CURLINFO_HTTP_VERSION, CURLINFO_NAMELOOKUP_TIME_T, CURLINFO_NUM_CONNECTS,
     CURLINFO_POSTTRANSFER_TIME_T, CURLINFO_PRETRANSFER_TIME_T, CURLINFO_PRIMARY_IP,
@@ -18,7 +22,7 @@ from ftcore.libcurl cimport (
     CURLOPT_CLOSESOCKETDATA, CURLOPT_CLOSESOCKETFUNCTION, CURLOPT_COOKIEFILE,
     CURLOPT_CUSTOMREQUEST, CURLOPT_DOH_SSL_VERIFYHOST, CURLOPT_DOH_SSL_VERIFYPEER,
     CURLOPT_DOH_URL, CURLOPT_ERRORBUFFER, CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS, CURLOPT_HEADERDATA,
-    CURLOPT_HEADERFUNCTION, CURLOPT_HTTP_VERSION, CURLOPT_HTTPGET, CURLOPT_HTTPHEADER,
+    CURLOPT_HEADERFUNCTION, CURLOPT_HTTP_CONTENT_DECODING, CURLOPT_HTTP_VERSION, CURLOPT_HTTPGET, CURLOPT_HTTPHEADER,
     CURLOPT_INTERFACE, CURLOPT_NOBODY, CURLOPT_NOPROXY, CURLOPT_NOSIGNAL, CURLOPT_OPENSOCKETDATA,
     CURLOPT_OPENSOCKETFUNCTION, CURLOPT_PIPEWAIT, CURLOPT_POST, CURLOPT_POSTFIELDS,
     CURLOPT_POSTFIELDSIZE_LARGE, CURLOPT_PREREQDATA, CURLOPT_PREREQFUNCTION, CURLOPT_PRIVATE,
@@ -174,6 +178,8 @@ cdef bint end_of_block(slot *s) noexcept nogil:
     s.redirecting = x.t.follow and s.location and is_redirect(s.status)
     if s.redirecting:
         return True
+    if not begin_decoding(s):
+        return False
     if word_get(&x.wants) & WANT_HEADERS and x.headers_event.kind == 0:
         x.headers_event.kind = EVENT_HEADERS
         x.headers_event.target = &x.o
@@ -196,6 +202,7 @@ cdef size_t on_header(char *line, size_t size, size_t count, void *owner) noexce
             s.head_over = False
             s.head_done = False
             s.location = s.charset = s.has_length = s.has_coding = False
+            s.codings_length = 0
             s.status = status_of(line, length)
         elif s.head_over:
             return length  # a trailer
@@ -204,6 +211,30 @@ cdef size_t on_header(char *line, size_t size, size_t count, void *owner) noexce
     if line[0] == 0x0A or (length == 2 and line[0] == 0x0D and line[1] == 0x0A):
         return length if end_of_block(s) else 0
     return length if read_field(s, line, length) else 0
+
+
+cdef bint add_codings(slot *s, const char *value, size_t length) noexcept nogil:
+    """Several lines are one list (RFC 9110 5.3)."""
+    if s.codings_length + length + 1 > sizeof(s.codings):
+        s.verdict = CURLE_BAD_CONTENT_ENCODING
+        return False
+    if s.codings_length:
+        s.codings[s.codings_length] = 0x2C
+        s.codings_length += 1
+    memcpy(s.codings + s.codings_length, value, length)
+    s.codings_length += length
+    return True
+
+
+cdef bint begin_decoding(slot *s) noexcept nogil:
+    """At the end of the header block. False: a coding that nobody asked for."""
+    cdef int problem = 0
+    if s.codings_length == 0 or s.codec != NULL or s.x.t.head or s.status in (204, 304):
+        return True
+    s.codec = decoder_new(s.codings, s.codings_length, &problem)
+    if problem:
+        s.verdict = OUTCOME_NO_MEMORY if problem == DECODE_NO_MEMORY else CURLE_BAD_CONTENT_ENCODING
+    return problem == 0
 
 
 cdef bint named(const char *line, size_t length, const char *name, size_t name_length) noexcept nogil:
@@ -222,6 +253,8 @@ cdef bint read_field(slot *s, const char *line, size_t length) noexcept nogil:
         if not fits_63_bits(line + 15, length - 15):
             s.verdict = OUTCOME_BAD_FRAMING
             return False
+    elif initial == 0x63 and named(line, length, b"content-encoding:", 17):
+        return add_codings(s, line + 17, length - 17)
     elif initial == 0x74 and named(line, length, b"transfer-encoding:", 18):
         s.has_coding = True
     return True
@@ -289,24 +322,57 @@ cdef bint emit_chunk(slot *s, const char *data, size_t length) noexcept nogil:
     return True
 
 
-cdef size_t on_body(char *data, size_t size, size_t count, void *owner) noexcept nogil:
-    """Decoded body bytes. The copy made here is the only one between libcurl and Python."""
-    cdef slot *s = <slot *>owner
+cdef bint must_wait(xfer *x) noexcept nogil:
+    """Whether the owner wants no more for now."""
+    return x.held or (x.unread >= <size_t>x.home.set.max_buffered)
+
+
+cdef bint take(slot *s, const char *data, size_t length) noexcept nogil:
+    """Body bytes as the owner gets them. The copy made here is the only one after decoding."""
     cdef xfer *x = s.x
-    cdef size_t length = size * count
-    cdef bint streamed = x.t.chunked and word_get(&x.wants) & WANT_CHUNKS
-    if not s.redirecting and (x.held or (streamed and x.unread >= <size_t>x.home.set.max_buffered)):
-        x.stalled = True
-        return CURL_WRITEFUNC_PAUSE
     s.taken += length
     if s.taken > x.home.set.max_body:
         s.verdict = OUTCOME_BODY_TOO_LARGE
-        return 0
+        return False
+    if x.t.chunked and word_get(&x.wants) & WANT_CHUNKS:
+        return emit_chunk(s, data, length)
+    return keep_body(s, data, length)
+
+
+cdef bint take_decoded(void *owner, const char *data, size_t length) noexcept nogil:
+    """One piece from the decoder; False also to make it wait."""
+    cdef slot *s = <slot *>owner
+    return take(s, data, length) and not must_wait(s.x)
+
+
+cdef size_t on_body(char *data, size_t size, size_t count, void *owner) noexcept nogil:
+    """Body bytes as they stand in the message, out of their transfer coding."""
+    cdef slot *s = <slot *>owner
+    cdef size_t length = size * count
     if s.redirecting:
+        s.taken += length
+        return length if s.taken <= s.x.home.set.max_kept_body else 0
+    if must_wait(s.x):
+        s.x.stalled = True
+        return CURL_WRITEFUNC_PAUSE
+    if s.codec == NULL:
+        return length if take(s, data, length) else 0
+    return decode(s, data, length)
+
+
+cdef size_t decode(slot *s, const char *data, size_t length) noexcept nogil:
+    """Where the owner has enough in the middle of a piece, libcurl will bring the piece again."""
+    cdef int code = decoder_feed(s.codec, data + s.skip, length - s.skip, take_decoded, s)
+    if code == DECODE_OK:
+        s.skip = 0
         return length
-    if streamed:
-        return length if emit_chunk(s, data, length) else 0
-    return length if keep_body(s, data, length) else 0
+    if code == DECODE_STOPPED and s.verdict == 0:
+        s.skip = length - decoder_left(s.codec)
+        s.x.stalled = True
+        return CURL_WRITEFUNC_PAUSE
+    if s.verdict == 0:
+        s.verdict = OUTCOME_NO_MEMORY if code == DECODE_NO_MEMORY else CURLE_BAD_CONTENT_ENCODING
+    return 0
 
 
 # ---------------------------------------------------------------- life of a slot
@@ -346,6 +412,9 @@ cdef void slot_clear(slot *s) noexcept nogil:
     if s.stream != NULL:
         memory_drop(s.stream)
         s.stream = NULL
+    decoder_free(s.codec)
+    s.codec = NULL
+    s.skip = s.codings_length = 0
     s.body_length = s.stream_used = s.head_length = 0
     s.status = s.interim = s.verdict = 0
     s.head_done = s.head_over = s.location = s.charset = s.redirecting = False
@@ -382,7 +451,7 @@ cdef int set_constants(CURL *e) noexcept nogil:
     failed |= curl.easy_setopt(e, CURLOPT_PROTOCOLS_STR, <char *>b"http,https")
     failed |= curl.easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, <char *>b"http,https")
     failed |= curl.easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, <long>1)
-    failed |= curl.easy_setopt(e, CURLOPT_ACCEPT_ENCODING, <char *>b"")
+    failed |= curl.easy_setopt(e, CURLOPT_HTTP_CONTENT_DECODING, <long>0)
     failed |= curl.easy_setopt(e, CURLOPT_BUFFERSIZE, <long>RECEIVE_BUFFER)
     return failed
 
@@ -426,6 +495,8 @@ cdef int set_network(CURL *e, settings *set, bint no_proxy) noexcept nogil:
         failed |= curl.easy_setopt(e, CURLOPT_DOH_URL, set.doh_url)
     if set.interface != NULL:
         failed |= curl.easy_setopt(e, CURLOPT_INTERFACE, set.interface)
+    if set.accept_encoding != NULL:
+        failed |= curl.easy_setopt(e, CURLOPT_ACCEPT_ENCODING, set.accept_encoding)
     if set.user_agent != NULL:
         failed |= curl.easy_setopt(e, CURLOPT_USERAGENT, set.user_agent)
     if set.cookies:

@@ -7,9 +7,10 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memset, strdup
 
 from ftcore.buffers cimport chunk_new
+from ftcore.decode cimport decoder_finished
 from ftcore.engine cimport Engine
 from ftcore.libcurl cimport (
-    CURL, CURLINFO_OS_ERRNO, CURLINFO_PRIVATE, CURLINFO_REDIRECT_URL,
+    CURL, CURLE_PARTIAL_FILE, CURLINFO_OS_ERRNO, CURLINFO_PRIVATE, CURLINFO_REDIRECT_URL,
     CURLPAUSE_CONT, curl, curl_slist,
 )
 from ftcore.multi cimport multi, multi_add, multi_free, multi_new, multi_remove
@@ -349,6 +350,8 @@ cdef void on_done(CURL *easy, int result) noexcept nogil:
     elif result == OUTCOME_OK and not s.head_done:
         # libcurl calls a response that was cut inside its header block a success
         outcome = OUTCOME_NO_HEADERS
+    elif result == OUTCOME_OK and s.codec != NULL and not decoder_finished(s.codec):
+        outcome = CURLE_PARTIAL_FILE  # the message was complete, what it carried was not
     if outcome == OUTCOME_OK and s.redirecting:
         outcome = follow(s.x)
         if outcome == OUTCOME_OK:

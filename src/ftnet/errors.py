@@ -291,7 +291,10 @@ def from_engine(api: str, code: int, os_errno: int, detail: str, profile: object
             if os_errno in _OS_SYSTEM:
                 kind = Errno.SYSTEM
         reason = f"{words} ({os_name})"
-    if code in (55, 56) and text.startswith("Failed to connect"):
+    if code in (7, 55, 56) and " over proxy " in text:
+        kind = Errno.PROXY
+        reason = f"the proxy can't be reached ({reason})"
+    elif code in (55, 56) and text.startswith("Failed to connect"):
         kind = Errno.CONNECT
         reason = "connection failed"
     if code == 43 and ("key" in text or "cert" in text):

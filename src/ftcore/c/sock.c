@@ -3,6 +3,7 @@
 #endif
 #include "sock.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -20,6 +21,12 @@ int sock_open(int family, int type, int protocol) {
   }
   return fd;
 #endif
+}
+
+int sock_readable(int fd) {
+  char byte;
+  return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+         (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
 void sock_end(int fd) {

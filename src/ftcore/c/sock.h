@@ -4,6 +4,8 @@
 
 /* A non-blocking, close-on-exec socket; -1 with errno. */
 int sock_open(int family, int type, int protocol);
+/* Whether bytes, the end or an error are waiting to be read. */
+int sock_readable(int fd);
 /* Ends a connection in both directions and forgets what came in on it; the descriptor stays. */
 void sock_end(int fd);
 /* The kernel's smoothed round-trip time of a TCP connection in µs; 0: unknown. */
