@@ -62,7 +62,6 @@ cdef curl_table curl
 
 cdef enum:
     CURLE_OK = 0
-    CURLE_PARTIAL_FILE = 18
     CURLE_OUT_OF_MEMORY = 27
     CURLE_ABORTED_BY_CALLBACK = 42
     CURLE_BAD_CONTENT_ENCODING = 61

@@ -59,6 +59,7 @@ cdef int on_socket(CURL *easy, int fd, int what, void *owner, void *unused) noex
             wanted |= POLLER_WRITE
         s.ready = on_ready
         s.owner = m
+        s.single = False  # not idle any more
         if what & CURL_POLL_IN and s.answered_at == 0:
             s.answered_at = now_ns()
     return -1 if reactor_watch(m.r, fd, wanted) else 0

@@ -32,7 +32,7 @@ cdef struct source:
     unsigned wanted      # POLLER_READ | POLLER_WRITE
     unsigned registered  # what the poller was told; may lag behind `wanted`
     bint kept            # opened and closed through us
-    bint single          # plain HTTP/1: whatever comes in while it is idle is wrong
+    bint single          # plain HTTP/1 and idle: whatever comes in now is wrong
     int64_t answered_at  # when something was first waited for on it: TCP stands
 
 cdef struct deferred:

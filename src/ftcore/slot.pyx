@@ -351,7 +351,10 @@ cdef size_t on_body(char *data, size_t size, size_t count, void *owner) noexcept
     cdef size_t length = size * count
     if s.redirecting:
         s.taken += length
-        return length if s.taken <= s.x.home.set.max_kept_body else 0
+        if s.taken > s.x.home.set.max_kept_body:
+            s.verdict = OUTCOME_BODY_TOO_LARGE
+            return 0
+        return length
     if must_wait(s.x):
         s.x.stalled = True
         return CURL_WRITEFUNC_PAUSE

@@ -10,7 +10,7 @@ from ftcore.buffers cimport chunk_new
 from ftcore.decode cimport decoder_finished
 from ftcore.engine cimport Engine
 from ftcore.libcurl cimport (
-    CURL, CURLE_PARTIAL_FILE, CURLINFO_OS_ERRNO, CURLINFO_PRIVATE, CURLINFO_REDIRECT_URL,
+    CURL, CURLE_BAD_CONTENT_ENCODING, CURLINFO_OS_ERRNO, CURLINFO_PRIVATE, CURLINFO_REDIRECT_URL,
     CURLPAUSE_CONT, curl, curl_slist,
 )
 from ftcore.multi cimport multi, multi_add, multi_free, multi_new, multi_remove
@@ -351,7 +351,7 @@ cdef void on_done(CURL *easy, int result) noexcept nogil:
         # libcurl calls a response that was cut inside its header block a success
         outcome = OUTCOME_NO_HEADERS
     elif result == OUTCOME_OK and s.codec != NULL and not decoder_finished(s.codec):
-        outcome = CURLE_PARTIAL_FILE  # the message was complete, what it carried was not
+        outcome = CURLE_BAD_CONTENT_ENCODING  # the message was complete, what it carried was not
     if outcome == OUTCOME_OK and s.redirecting:
         outcome = follow(s.x)
         if outcome == OUTCOME_OK:

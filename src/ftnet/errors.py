@@ -175,7 +175,7 @@ _OUTCOMES: Final[dict[int, tuple[Errno, str, str]]] = {
     58: (Errno.TLS, "CURLE_SSL_CERTPROBLEM", "the client certificate cannot be used"),
     59: (Errno.TLS, "CURLE_SSL_CIPHER", "TLS cipher cannot be used"),
     60: (Errno.TLS, "CURLE_PEER_FAILED_VERIFICATION", "TLS certificate not accepted"),
-    61: (Errno.PROTOCOL, "CURLE_BAD_CONTENT_ENCODING", "content encoding not understood"),
+    61: (Errno.PROTOCOL, "CURLE_BAD_CONTENT_ENCODING", "content encoding not known, broken or cut"),
     62: (Errno.UNKNOWN, "CURLE_OBSOLETE62", "network error"),
     63: (Errno.INVALID_DATA, "CURLE_FILESIZE_EXCEEDED", "the body is larger than the limit"),
     64: (Errno.TLS, "CURLE_USE_SSL_FAILED", "TLS needed but not available"),
