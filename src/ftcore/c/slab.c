@@ -4,22 +4,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POOLED_AT_MOST = 64 };
+typedef struct {
+  size_t room;
+  int at_most;
+  slab *first; /* owned */
+  int count;
+} kind;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static slab *pooled; /* owned; guarded by lock */
-static int pooled_count;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the kinds */
+static kind small = {SLAB_SMALL_ROOM, 1024, NULL, 0};
+static kind large = {SLAB_ROOM, 64, NULL, 0};
 static atomic_long held;
+
+static kind *kind_of(size_t room) {
+  return room <= SLAB_SMALL_ROOM ? &small : room <= SLAB_ROOM ? &large : NULL;
+}
 
 slab *slab_take(size_t room) {
   slab *s = NULL;
-  if (room <= SLAB_ROOM) {
-    room = SLAB_ROOM;
+  kind *k = kind_of(room);
+  if (k) {
+    room = k->room;
     pthread_mutex_lock(&lock);
-    if (pooled) {
-      s = pooled;
-      pooled = s->next;
-      pooled_count--;
+    if (k->first) {
+      s = k->first;
+      k->first = s->next;
+      k->count--;
     }
     pthread_mutex_unlock(&lock);
   }
@@ -49,12 +59,13 @@ slab *slab_grow(slab *s, size_t used, size_t room) {
 void slab_drop(slab *s) {
   if (atomic_fetch_sub(&s->holders, 1) != 1) return;
   atomic_fetch_sub(&held, 1);
-  if (s->room == SLAB_ROOM) {
+  kind *k = kind_of(s->room);
+  if (k) {
     pthread_mutex_lock(&lock);
-    if (pooled_count < POOLED_AT_MOST) {
-      s->next = pooled;
-      pooled = s;
-      pooled_count++;
+    if (k->count < k->at_most) {
+      s->next = k->first;
+      k->first = s;
+      k->count++;
       s = NULL;
     }
     pthread_mutex_unlock(&lock);
@@ -64,11 +75,11 @@ void slab_drop(slab *s) {
 
 long slabs_held(void) { return atomic_load(&held); }
 
-void slabs_trim(void) {
+static void trim(kind *k) {
   pthread_mutex_lock(&lock);
-  slab *s = pooled;
-  pooled = NULL;
-  pooled_count = 0;
+  slab *s = k->first;
+  k->first = NULL;
+  k->count = 0;
   pthread_mutex_unlock(&lock);
   while (s) {
     slab *next = s->next;
@@ -77,9 +88,15 @@ void slabs_trim(void) {
   }
 }
 
+void slabs_trim(void) {
+  trim(&small);
+  trim(&large);
+}
+
 void slabs_after_fork(void) {
   pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
   lock = fresh;
-  pooled = NULL; /* the list may have been cut in mid-change: left to the parent's pages */
-  pooled_count = 0;
+  /* the lists may have been cut in mid-change: left to the parent's pages */
+  small.first = large.first = NULL;
+  small.count = large.count = 0;
 }
