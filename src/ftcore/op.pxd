@@ -60,7 +60,8 @@ cdef enum:
     COMMAND_PAUSE = 4
     COMMAND_RESUME = 8
     COMMAND_DRAINED = 16  # a listener has caught up
-    COMMAND_CLOSE = 32
+    COMMAND_LISTEN = 32   # a listener came; it gets what no other has had
+    COMMAND_CLOSE = 64
 
 cdef enum:
     EVENT_HEADERS = 1

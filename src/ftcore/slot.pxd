@@ -139,6 +139,8 @@ cdef void slot_free(slot *) noexcept nogil
 cdef void slot_clear(slot *) noexcept nogil
 # Sets the handle to what the transfer needs; nothing of an earlier one is left. 0, or a CURLcode.
 cdef int slot_prepare(slot *, settings *, xfer *) noexcept nogil
+# Kept header and body for listeners that have just come.
+cdef void slot_catch_up(slot *) noexcept nogil
 # What libcurl and the callbacks know of the times; before the handle is removed.
 cdef void slot_read_phases(slot *, xfer *, int outcome) noexcept nogil
 # Before the handle is removed: may its connection serve again, and how?

@@ -180,14 +180,39 @@ cdef bint end_of_block(slot *s) noexcept nogil:
         return True
     if not begin_decoding(s):
         return False
-    if word_get(&x.wants) & WANT_HEADERS and x.headers_event.kind == 0:
-        x.headers_event.kind = EVENT_HEADERS
-        x.headers_event.target = &x.o
-        reactor_emit(x.home.r, &x.headers_event)
+    slot_catch_up(s)
     if x.t.tunnel:
         s.verdict = EARLY_END
         return False
     return True
+
+
+cdef void slot_catch_up(slot *s) noexcept nogil:
+    """Gives the listeners there are what was kept because there were none.
+
+    A script adds its listeners right after the call; where the engine runs in a thread of its own
+    it may have been faster.
+    """
+    cdef xfer *x = s.x
+    cdef event *e
+    cdef unsigned wants = word_get(&x.wants)
+    if wants & WANT_HEADERS and s.head_done and not s.redirecting and x.headers_event.kind == 0:
+        x.headers_event.kind = EVENT_HEADERS
+        x.headers_event.target = &x.o
+        reactor_emit(x.home.r, &x.headers_event)
+    if wants & WANT_CHUNKS and x.t.chunked and s.body != NULL:
+        e = reactor_event(x.home.r)
+        if e == NULL:
+            return  # it stays kept, for the result
+        e.kind = EVENT_CHUNK
+        e.target = &x.o
+        e.memory = s.body  # its hold goes along
+        e.start = s.body.data
+        e.length = s.body_length
+        x.unread += s.body_length
+        s.body = NULL
+        s.body_length = 0
+        reactor_emit(x.home.r, e)
 
 
 cdef size_t on_header(char *line, size_t size, size_t count, void *owner) noexcept nogil:
@@ -335,6 +360,7 @@ cdef bint take(slot *s, const char *data, size_t length) noexcept nogil:
         s.verdict = OUTCOME_BODY_TOO_LARGE
         return False
     if x.t.chunked and word_get(&x.wants) & WANT_CHUNKS:
+        slot_catch_up(s)
         return emit_chunk(s, data, length)
     return keep_body(s, data, length)
 
@@ -689,6 +715,8 @@ cdef void read_exchange(
     if not answered:
         return
     at = not_before(p, RESPONSE_START, s.first_byte_at, at)
+    if p.at[REQUEST_END] > at and (s.x.bare or s.x.body_length == 0):
+        p.at[REQUEST_END] = at  # rounding: without a body there is no answer before the end
     if outcome == 0:
         if p.at[REQUEST_END] > at:
             at = p.at[REQUEST_END]

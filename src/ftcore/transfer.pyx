@@ -15,8 +15,8 @@ from ftcore.libcurl cimport (
 )
 from ftcore.multi cimport multi, multi_add, multi_free, multi_new, multi_remove
 from ftcore.op cimport (
-    COMMAND_ABORT, COMMAND_CLOSE, COMMAND_DRAINED, COMMAND_PAUSE, COMMAND_RESUME, COMMAND_START,
-    EVENT_CHUNK, EVENT_DONE, EVENT_FLUSH, EVENT_HEADERS, OUTCOME_ABORTED, OUTCOME_BAD_REDIRECT,
+    COMMAND_ABORT, COMMAND_CLOSE, COMMAND_DRAINED, COMMAND_LISTEN, COMMAND_PAUSE, COMMAND_RESUME,
+    COMMAND_START, EVENT_CHUNK, EVENT_DONE, EVENT_FLUSH, EVENT_HEADERS, OUTCOME_ABORTED, OUTCOME_BAD_REDIRECT,
     OUTCOME_CLOSED, OUTCOME_INSECURE_REDIRECT, OUTCOME_NO_HEADERS, OUTCOME_NO_MEMORY, OUTCOME_OK,
     OUTCOME_TIMEOUT, OUTCOME_TOO_MANY_REDIRECTS, OUTCOME_TOO_MANY_TASKS, event,
     now_ns, op, slab, word_or, word_set,
@@ -31,7 +31,7 @@ from ftcore.reactor cimport (
 from ftcore.settings cimport Settings, Template, template
 from ftcore.slot cimport (
     EARLY_END, ENDED, NEW, RUNNING, WAITING, WANT_CHUNKS, WANT_HEADERS, origin, pool, slot,
-    slot_add_bytes, slot_clear, slot_free, slot_leave_connection,
+    slot_add_bytes, slot_catch_up, slot_clear, slot_free, slot_leave_connection,
     slot_new, slot_prepare, slot_read_phases, xfer,
 )
 
@@ -491,6 +491,8 @@ cdef void on_command(op *o, unsigned commands) noexcept nogil:
         return
     if commands & COMMAND_PAUSE:
         x.held = True
+    if commands & COMMAND_LISTEN and x.state == RUNNING:
+        slot_catch_up(x.s)
     if commands & COMMAND_RESUME:
         x.held = False
         let_flow(x)
@@ -663,13 +665,15 @@ cdef class Transfer(Operation):
             self.post(COMMAND_RESUME)
 
     def want_headers(self):
-        """Header blocks that complete from now on are handed to `_headers`."""
+        """The header block is handed to `_headers`, when it is complete."""
         word_or(&self.x.wants, WANT_HEADERS)
+        self.post(COMMAND_LISTEN)
 
     def want_chunks(self, bint wanted=True):
-        """Whether body bytes from now on go to `_chunk`, or are kept for `_done`."""
+        """Whether body bytes go to `_chunk`, those that were kept included, or are kept."""
         if wanted:
             word_or(&self.x.wants, WANT_CHUNKS)
+            self.post(COMMAND_LISTEN)
         else:
             word_set(&self.x.wants, WANT_HEADERS)
 
@@ -679,13 +683,13 @@ cdef class Transfer(Operation):
             return self.flush()
         if e.kind == EVENT_CHUNK:
             chunk = chunk_new(e.memory, e.start, e.length)
-            if self.paused:
+            if self.paused or self.held_back:
                 return self.hold(chunk)
             return self.give_chunk(chunk)
         if e.kind == EVENT_HEADERS:
             raw = PyBytes_FromStringAndSize(self.x.s.head, self.x.s.head_length)
             status = self.x.s.status
-            if self.paused:
+            if self.paused or self.held_back:
                 return self.hold((status, raw))
             if not self.aborted:
                 self._headers(status, raw)
@@ -752,7 +756,7 @@ cdef class Transfer(Operation):
         if self.x.outcome != OUTCOME_OK or self.aborted:
             return self.finish((OUTCOME_ABORTED if self.aborted else self.x.outcome,
                                 phases, self.x.os_errno, detail))
-        if self.paused:
+        if self.paused or self.held_back:
             self.x.result_held = True
             self.pool.holding.add(self)
             return self.hold((status, raw, body, phases, charset))

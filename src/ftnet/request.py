@@ -187,7 +187,8 @@ class RequestTask(Task[Response]):
     def onChunkReceived(self, callback: Callback) -> None:
         """Calls `callback` with ``data``, a `ftcore.Chunk`, for body bytes as they come.
 
-        Only with ``enableChunked=True``; what came before is kept for the result's ``data``.
+        Only with ``enableChunked=True``. The first listener also gets what came before it, as one
+        chunk; without any, the bytes are kept for the result's ``data``.
         """
         if not callable(callback):
             raise TypeError(f"onChunkReceived takes a callable, got {callback!r}")

@@ -1,0 +1,250 @@
+"""What all tests share: the servers, the ways to reach them, and the books that must balance."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers.certs import Certificates
+from tests.servers.program import started, version_of
+
+LIMIT = 20.0
+BOOKS = ("transfers", "slabs", "chunks")
+
+
+def pytest_report_header() -> list[str]:
+    """The versions of the servers and of libcurl that this run is about."""
+    servers = {
+        "nginx": version_of("nginx", "-v").removeprefix("nginx version: "),
+        "caddy": version_of("caddy", "version"),
+        "tinyproxy": version_of("tinyproxy", "-v").removeprefix("tinyproxy "),
+        "microsocks": version_of("microsocks"),
+        "dnsmasq": version_of("dnsmasq", "-v").partition(" Copyright")[0],
+    }
+    lines = ["servers: " + ", ".join(f"{name} {told}" for name, told in servers.items())]
+    try:
+        from ftnet import engine_info
+
+        lines.append(f"libcurl: {engine_info()['version']}")
+    except ImportError as error:
+        lines.append(f"libcurl: none ({error})")
+    return lines
+
+
+# --- the books ------------------------------------------------------------------------------------
+
+
+def _open_accounts() -> dict[str, int]:
+    """The engine's live objects; nothing when no test has loaded the engine yet."""
+    core: Any = sys.modules.get("ftcore")
+    counters = getattr(core, "counters", None)
+    return {name: counters()[name] for name in BOOKS} if counters else dict.fromkeys(BOOKS, 0)
+
+
+def _balanced(before: dict[str, int]) -> bool:
+    after = _open_accounts()
+    return all(after[name] <= before[name] for name in BOOKS)
+
+
+_passed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.when == "call":
+        item.stash[_passed] = report.passed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def books(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test leaves a transfer, a chunk or receive memory behind.
+
+    One that failed is not asked: its traceback holds on to what it had.
+    """
+    before = _open_accounts()
+    yield
+    if not request.node.stash.get(_passed, False):
+        return
+    end, ticker = time.monotonic() + LIMIT / 4, threading.Event()
+    while not _balanced(before):
+        gc.collect()
+        if _balanced(before):
+            break
+        assert time.monotonic() < end, f"left behind: {_open_accounts()}, before: {before}"
+        ticker.wait(0.005)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_proxies_around() -> Iterator[None]:
+    """The environment's proxies are not for servers on the loopback."""
+    names = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            patch.delenv(name, raising=False)
+            patch.delenv(name.upper(), raising=False)
+        yield
+
+
+# --- the servers ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def servers_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("servers")
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates.make(tmp_path_factory.mktemp("certificates"))
+
+
+def _room(directory: Path, name: str) -> Path:
+    path = directory / name
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(scope="session")
+def nginx(servers_directory: Path, certificates: Certificates) -> Iterator[Any]:
+    """nginx: `.http .h2c .https .h2`, and the ones with something wrong in their TLS."""
+    from tests.servers.nginx import Nginx
+
+    room = _room(servers_directory, "nginx")
+    with started(lambda: Nginx(room, certificates)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def caddy(servers_directory: Path, certificates: Certificates, server: Any) -> Iterator[Any]:
+    """caddy: `.http`, HTTP/1.1, h2 and h3 on `.https`, and `server` behind them on `.behind`."""
+    from tests.servers.caddy import Caddy
+
+    room = _room(servers_directory, "caddy")
+    with started(lambda: Caddy(room, certificates, server.http)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def hypercorn(servers_directory: Path, certificates: Certificates) -> Iterator[Any]:
+    """hypercorn: the endpoints of `server` over HTTP/1.1, h2 and h3 on `.https`."""
+    from tests.servers.hypercorn_h3 import Hypercorn
+
+    room = _room(servers_directory, "hypercorn")
+    with started(lambda: Hypercorn(room, certificates)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Any]:
+    """The project's own test server: `.http`, `.https` (HTTP/1.1 and h2), `.ca`."""
+    from tests.servers.echo import serving
+
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def http_proxy(servers_directory: Path) -> Iterator[Any]:
+    """tinyproxy: `.url`, `.tunnels_to(url)`."""
+    from tests.servers.proxies import Tinyproxy
+
+    room = _room(servers_directory, "tinyproxy")
+    with started(lambda: Tinyproxy(room)) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def login_proxy(servers_directory: Path) -> Iterator[Any]:
+    """tinyproxy that wants a user and a password."""
+    from tests.servers.proxies import Tinyproxy
+
+    room = _room(servers_directory, "tinyproxy-login")
+    with started(lambda: Tinyproxy(room, login=True)) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def https_proxy(http_proxy: Any, certificates: Certificates) -> Iterator[Any]:
+    """TLS in front of tinyproxy: `.url`, `.connections`."""
+    from tests.servers.proxies import TlsFront
+
+    front = TlsFront(http_proxy.port, certificates)
+    yield front
+    front.stop()
+
+
+@pytest.fixture(scope="session")
+def socks_proxy(servers_directory: Path) -> Iterator[Any]:
+    """microsocks: `.address`, `.connections_to(netloc)`."""
+    from tests.servers.proxies import Microsocks
+
+    room = _room(servers_directory, "microsocks")
+    with started(lambda: Microsocks(room)) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def login_socks_proxy(servers_directory: Path) -> Iterator[Any]:
+    """microsocks that wants a user and a password."""
+    from tests.servers.proxies import Microsocks
+
+    room = _room(servers_directory, "microsocks-login")
+    with started(lambda: Microsocks(room, login=True)) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def dns(servers_directory: Path, certificates: Certificates) -> Iterator[Any]:
+    """dnsmasq behind DNS over HTTPS: `.doh_url`, `.queries_for(name)`."""
+    from tests.servers.dns import Dnsmasq
+
+    room = _room(servers_directory, "dns")
+    with started(lambda: Dnsmasq(room, certificates)) as server:
+        yield server
+        server.dnsmasq.stop()
+
+
+# --- ways to get there ----------------------------------------------------------------------------
+
+
+@pytest.fixture(params=("http", "https", "h2", "h3"))
+def origin(request: pytest.FixtureRequest) -> Any:
+    """One application, reached over each version of HTTP: see `tests.origins`."""
+    from tests.origins import origin_of
+
+    return origin_of(request.param, request.getfixturevalue)
+
+
+@pytest.fixture
+def client(origin: Any) -> Iterator[Any]:
+    """A Client of its own for the test, set to trust `origin` and to speak its version."""
+    with origin.client() as client:
+        yield client
+
+
+@pytest.fixture
+def plain() -> Iterator[Any]:
+    """A Client of its own for the test, with default settings but for the environment."""
+    import ftnet as ft
+
+    with ft.Client(trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture(params=("thread", "run", "asyncio", "uvloop"))
+def drive(request: pytest.FixtureRequest) -> Any:
+    """Each way to drive the engine: see `tests.drivers`."""
+    from tests.drivers import DRIVERS
+
+    return DRIVERS[request.param]

@@ -1,0 +1,210 @@
+"""One row for each way a server can break an exchange: what fails, how soon, and what is told.
+
+Every row: exactly one `fail`, then `complete`; the right errno; only the phases that were reached;
+no connection left behind; and the client as good as before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+import ftnet as ft
+from tests.history import check_phases, run
+from tests.servers import broken_answers
+from tests.servers.awkward import AwkwardServer, ThrowawayTls
+from tests.servers.behaviours import BEHAVIOURS, TOO_MUCH, redirects_to, says
+
+TIMEOUT = ft.Errno.TIMEOUT
+INTERRUPTED = ft.Errno.INTERRUPTED
+PROTOCOL = ft.Errno.PROTOCOL
+INVALID_DATA = ft.Errno.INVALID_DATA
+PROMPT = {"timeout": 20_000}  # the fault must end the task long before this does
+SHORT = {"timeout": 300}  # nothing else ends the task
+
+
+@dataclass(frozen=True)
+class Fault:
+    behaviour: str
+    errno: tuple[ft.Errno, ...]
+    died_in: str
+    request: Mapping[str, Any] = field(default_factory=lambda: PROMPT)
+    client: Mapping[str, Any] = field(default_factory=dict)
+    tls: bool = False
+
+
+UPLOAD = {**PROMPT, "method": "POST", "data": b"x" * (4 << 20)}
+LIMITED = {"max_body_bytes": 1 << 20}
+# The status line never came as a whole, or only that of an interim response.
+NO_STATUS = {"closed_in_status_line", "closed_after_an_interim_response", "status_line_of_64_mb"}
+ENDLESS = {"chunk_extension_for_ever", "body_for_ever", "body_of_2_mb"}
+
+
+def body_or_line(name: str) -> str:
+    return "line" if name in NO_STATUS else "body"
+
+
+def cut(name: str) -> ft.Errno:
+    """A header block cut before its status line is an empty reply, after it a broken one."""
+    return INTERRUPTED if name in NO_STATUS else PROTOCOL
+
+
+FAULTS = [
+    Fault("closes_unanswered", (INTERRUPTED,), "wait"),
+    Fault("resets_unanswered", (INTERRUPTED,), "wait"),
+    Fault("resets_in_header_block", (INTERRUPTED,), "body"),
+    Fault("resets_in_body", (INTERRUPTED,), "body"),
+    Fault("dies_in_the_request_body", (INTERRUPTED,), "send", UPLOAD),
+    *(Fault(name, (cut(name),), body_or_line(name)) for name in broken_answers.CUT_HEADERS),
+    *(Fault(name, (INTERRUPTED,), "body") for name in broken_answers.CUT_BODIES),
+    *(Fault(name, (PROTOCOL,), "body") for name in broken_answers.BAD_FRAMING),
+    *(Fault(name, (PROTOCOL,), "line") for name in broken_answers.NOT_HTTP),
+    *(Fault(name, (PROTOCOL, INVALID_DATA), "body") for name in broken_answers.BAD_CODING),
+    *(Fault(name, (PROTOCOL,), body_or_line(name)) for name in sorted(TOO_MUCH.keys() - ENDLESS)),
+    Fault("chunk_extension_for_ever", (TIMEOUT, PROTOCOL), "body", SHORT),
+    Fault("body_for_ever", (INVALID_DATA,), "body", client=LIMITED),
+    Fault("body_of_2_mb", (INVALID_DATA,), "body", client=LIMITED),
+    Fault("gzip_bomb", (INVALID_DATA,), "body", client=LIMITED),
+    Fault("ends_without_close_notify", (INTERRUPTED, ft.Errno.TLS), "body", tls=True),
+    Fault("silent_after_the_request", (TIMEOUT,), "wait", SHORT),
+    Fault("stalls_in_header_block", (TIMEOUT,), "body", SHORT),
+    Fault("stalls_in_body", (TIMEOUT,), "body", SHORT),
+    Fault("stalls_between_chunks", (TIMEOUT,), "body", SHORT),
+    Fault("drips_for_ever", (TIMEOUT,), "body", SHORT),
+    Fault("drips_its_header_block", (TIMEOUT,), "body", SHORT),
+    Fault("redirect_loop", (ft.Errno.TOO_MANY_REDIRECTS,), "line"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.behaviour)
+def test_a_broken_exchange_fails_once_and_tells_how_far_it_came(
+    fault: Fault, good: AwkwardServer, tls: ThrowawayTls
+) -> None:
+    context = tls.context if fault.tls else None
+    with (
+        AwkwardServer(BEHAVIOURS[fault.behaviour], tls=context) as server,
+        ft.Client(ca=tls.ca, **fault.client) as client,
+    ):
+        begin = time.monotonic()
+        (history,) = run(client, {"url": server.url, **fault.request})
+        took = time.monotonic() - begin
+
+        error = history.error()
+        assert error.errno in fault.errno, error
+        assert took < 5, "ended by the timeout, not by the fault"
+        if fault.errno == (TIMEOUT,):
+            assert took >= fault.request["timeout"] / 1000
+            assert error.errMsg == "request:fail timeout"
+        check_phases(error.profile, fault.died_in)
+        (after,) = run(client, {"url": good.url})
+        assert after.response().statusCode == 200
+        client.close()
+        server.wait_until_alone()
+
+
+HANDSHAKES = {
+    "handshake_is_cut": (ft.Errno.TLS, INTERRUPTED),
+    "handshake_is_reset": (ft.Errno.TLS, INTERRUPTED),
+    "handshake_is_cut_in_server_hello": (ft.Errno.TLS, INTERRUPTED),
+    "handshake_is_answered_in_plain_text": (ft.Errno.TLS,),
+    "handshake_is_refused_by_alert": (ft.Errno.TLS,),
+    "handshake_stalls_in_server_hello": (TIMEOUT,),
+    "silent": (TIMEOUT,),
+}
+
+
+@pytest.mark.parametrize("name", HANDSHAKES)
+def test_a_broken_handshake_fails_before_a_byte_of_the_request_is_sent(name: str) -> None:
+    timeout = SHORT if TIMEOUT in HANDSHAKES[name] else PROMPT
+    with AwkwardServer(BEHAVIOURS[name]) as server, ft.Client() as client:
+        url = server.url.replace("http:", "https:") + "/secret"
+        begin = time.monotonic()
+        (history,) = run(client, {"url": url, "header": {"x-secret": "secret"}, **timeout})
+        error = history.error()
+        assert error.errno in HANDSHAKES[name], error
+        assert time.monotonic() - begin < 5
+        check_phases(error.profile, "tls")
+        assert b"secret" not in server.received
+        assert error.profile.sendBytesCount == 0
+
+
+@pytest.mark.parametrize(
+    "name", [*broken_answers.CUT_HEADERS, *broken_answers.CUT_BODIES, *broken_answers.BAD_FRAMING]
+)
+def test_chunked_delivery_turns_no_broken_exchange_into_a_success(name: str) -> None:
+    with AwkwardServer(BEHAVIOURS[name]) as server, ft.Client() as client:
+        options = {"url": server.url, "enableChunked": True, **PROMPT}
+        (history,) = run(client, options, chunks=True)
+        assert history.error().errno in (INTERRUPTED, PROTOCOL)
+
+
+@pytest.mark.parametrize("redirect", ["follow", "manual"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "DELETE", "TRACE", "PUT"])
+def test_a_cut_header_block_fails_for_every_method(method: str, redirect: str) -> None:
+    with AwkwardServer(BEHAVIOURS["closed_in_field_name"]) as server, ft.Client() as client:
+        (history,) = run(client, {"url": server.url, "method": method, "redirect": redirect})
+        assert history.error().errno == PROTOCOL
+
+
+def test_a_cut_header_block_after_a_good_redirect_fails() -> None:
+    with AwkwardServer(BEHAVIOURS["closed_in_field_name"]) as cut:
+        with AwkwardServer(redirects_to(cut.url)) as server, ft.Client() as client:
+            (history,) = run(client, {"url": server.url})
+            assert history.error().errno == PROTOCOL
+
+
+def test_a_redirect_cut_in_its_header_block_is_not_followed() -> None:
+    with AwkwardServer(BEHAVIOURS["answers"]) as target:
+        location = f"HTTP/1.1 302 Found\r\nLocation: {target.url}\r\nX".encode()
+        with AwkwardServer(says(location)) as server, ft.Client() as client:
+            (history,) = run(client, {"url": server.url})
+            assert history.error().errno == PROTOCOL
+            assert target.requests == []
+
+
+def rss() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.parametrize("name", sorted(TOO_MUCH.keys() | {"gzip_bomb"}))
+def test_a_flood_from_the_server_takes_no_memory(name: str) -> None:
+    options = {"timeout": 1000 if name in ENDLESS else 20_000}
+    with AwkwardServer(BEHAVIOURS[name]) as server, ft.Client(**LIMITED) as client:
+        for _ in range(2):  # the first warms up: pools, the server's threads and caches
+            before = rss()
+            (history,) = run(client, {"url": server.url, **options})
+            history.error()
+        assert rss() - before < 2 << 20
+
+
+def test_a_request_body_cut_by_the_server_is_not_sent_again() -> None:
+    with AwkwardServer(BEHAVIOURS["dies_in_the_request_body"]) as server, ft.Client() as client:
+        (history,) = run(client, {"url": server.url, **UPLOAD})
+        history.error()
+        assert len(server.peers) == 1
+
+
+@pytest.mark.parametrize("drive", ["thread", "asyncio"])
+@pytest.mark.parametrize(
+    "name", ["closes_unanswered", "closed_without_any_of_the_body", "closed_without_last_chunk"]
+)
+def test_waiting_for_a_broken_exchange_raises_the_error(name: str, drive: str) -> None:
+    async def wait(client: ft.Client, url: str) -> None:
+        await client.request(url=url)
+
+    with AwkwardServer(BEHAVIOURS[name]) as server, ft.Client() as client:
+        with pytest.raises(ft.FtError, match="^request:fail ") as caught:
+            if drive == "asyncio":
+                asyncio.run(wait(client, server.url))
+            else:
+                client.request(url=server.url).result(20)
+        assert caught.value.errno == INTERRUPTED
+        assert caught.value.profile.requestEnd > 0
+        assert caught.value.profile.responseEnd == 0

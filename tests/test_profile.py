@@ -1,0 +1,351 @@
+"""The profile: every field, on every kind of connection, and on tasks that fail."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import socket
+import time
+from typing import Any
+
+import pytest
+
+import ftnet as ft
+from tests.drivers import ask, in_run, run_uvloop
+from tests.history import check_phases
+from tests.origins import LIMIT, Origin, failure, fetch
+from tests.profiles import (
+    FIELDS,
+    LATER_FIELDS,
+    OF_A_CONNECTION,
+    SSL,
+    check_profile,
+    in_order,
+)
+from tests.servers.awkward import AwkwardServer, Peer
+
+
+def told(origin: Origin) -> dict[str, Any]:
+    return {"tls": origin.tls, "protocol": origin.protocol}
+
+
+# --- the fields -----------------------------------------------------------------------------------
+
+
+def test_it_has_every_field_of_the_reference_and_the_later_ones(
+    client: ft.Client, origin: Origin
+) -> None:
+    profile = fetch(client, f"{origin.base}/json").profile
+    for name in (*FIELDS, *LATER_FIELDS, "receivedBytesCount"):
+        assert getattr(profile, name) is not None, name
+    with pytest.raises(AttributeError):
+        profile.noSuchField  # noqa: B018
+
+
+def test_as_a_dict_it_is_json_with_every_field(client: ft.Client, origin: Origin) -> None:
+    response = fetch(client, f"{origin.base}/json")
+    fields = json.loads(json.dumps(ft.to_dict(response.profile)))
+    assert set(FIELDS) | set(LATER_FIELDS) <= fields.keys()
+    assert fields["fetchStart"] == response.profile.fetchStart
+    assert fields["estimate_nettype"] == int(response.profile.estimate_nettype)
+
+
+def test_a_profile_can_be_pickled(plain: ft.Client, server: Any) -> None:
+    profile = fetch(plain, f"{server.http}/json").profile
+    again = pickle.loads(pickle.dumps(profile))
+    assert ft.to_dict(again) == ft.to_dict(profile)
+
+
+def test_times_are_milliseconds_of_the_wall_clock(client: ft.Client, origin: Origin) -> None:
+    before = time.time() * 1000
+    profile = fetch(client, f"{origin.base}/delay?before=50").profile
+    after = time.time() * 1000
+    tolerance = 50  # the wall clock is slewed, the engine's is not
+    assert before - tolerance <= profile.invokeStart
+    assert profile.responseEnd <= after + tolerance
+    assert 50 <= profile.durations["ttfb"] < 5000
+
+
+def test_times_have_microseconds(plain: ft.Client, server: Any) -> None:
+    profiles = [fetch(plain, f"{server.http}/hello").profile for _ in range(20)]
+    fractions = {round(profile.responseEnd % 1, 3) for profile in profiles}
+    assert len(fractions) > 5
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+def test_a_new_connection_has_all_its_phases(client: ft.Client, origin: Origin) -> None:
+    profile = check_profile(fetch(client, f"{origin.base}/json"), reused=False, **told(origin))
+    assert profile.connectEnd > profile.connectStart
+    if origin.tls:
+        assert profile.durations["ssl"] > 0
+        assert profile.SSLconnectionEnd == profile.connectEnd
+    else:
+        assert profile.durations["ssl"] == 0
+
+
+def test_a_reused_connection_has_none_of_them(client: ft.Client, origin: Origin) -> None:
+    first = check_profile(fetch(client, f"{origin.base}/json"), reused=False, **told(origin))
+    for _ in range(3):
+        profile = check_profile(fetch(client, f"{origin.base}/json"), reused=True, **told(origin))
+        assert {getattr(profile, name) for name in OF_A_CONNECTION} == {profile.fetchStart}
+        assert [getattr(profile, name) for name in SSL] == [0, 0]
+        assert [profile.durations[name] for name in ("dns", "connect", "ssl")] == [0, 0, 0]
+        assert (profile.peerIP, profile.port) == (first.peerIP, first.port)
+
+
+def test_connections_are_reused_as_the_server_sees_it(nginx: Any) -> None:
+    with ft.Client(ca=nginx.ca, trust_env=False) as client:
+        for base in (nginx.http, nginx.https, nginx.h2):
+            seen = [fetch(client, f"{base}/seen") for _ in range(3)]
+            assert len({answer.data["connection"] for answer in seen}) == 1
+            assert [answer.profile.socketReused for answer in seen] == [False, True, True]
+
+
+def test_a_request_that_finds_no_idle_connection_opens_one(plain: ft.Client, server: Any) -> None:
+    for reused in (False, True):
+        tasks = in_run(
+            lambda: [plain.request(url=f"{server.http}/delay?before=100") for _ in range(10)]
+        )
+        assert {task.result().profile.socketReused for task in tasks} == {reused}
+
+
+def test_streams_of_one_h2_connection_are_told_as_reused(nginx: Any) -> None:
+    with ft.Client(ca=nginx.ca, trust_env=False) as client:
+        first = fetch(client, f"{nginx.h2}/seen")
+        tasks = [client.request(url=f"{nginx.h2}/seen") for _ in range(30)]
+        answers = [task.result(LIMIT) for task in tasks]
+    assert {answer.data["connection"] for answer in answers} == {first.data["connection"]}
+    for answer in answers:
+        check_profile(answer, reused=True, tls=True, protocol="h2")
+
+
+def test_a_request_that_waits_for_anothers_connection_has_ordered_phases(nginx: Any) -> None:
+    with ft.Client(ca=nginx.ca, trust_env=False) as client:
+        tasks = [client.request(url=f"{nginx.h2}/seen") for _ in range(30)]
+        for task in tasks:
+            check_profile(task.result(LIMIT), protocol="h2")
+
+
+def test_names_are_looked_up_and_numbers_are_not_waited_for(server: Any) -> None:
+    with ft.Client(trust_env=False) as client:
+        by_name = fetch(client, server.http.replace("127.0.0.1", "localhost") + "/hello").profile
+        by_number = fetch(client, f"{server.http}/hello").profile
+    assert by_name.domainLookUpEnd >= by_name.domainLookUpStart
+    assert by_number.durations["dns"] < 1000
+
+
+def test_the_peer_is_the_servers_address_and_port(client: ft.Client, origin: Origin) -> None:
+    profile = fetch(client, f"{origin.base}/json").profile
+    assert f"{profile.peerIP}:{profile.port}" == origin.netloc
+
+
+def test_an_ipv6_peer_is_told(plain: ft.Client) -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+
+    def hello(peer: Peer) -> None:
+        peer.read_request()
+        peer.answer(b"hello")
+
+    with AwkwardServer(hello, host="::1") as raw:
+        profile = check_profile(fetch(plain, raw.url), reused=False, tls=False)
+        assert (profile.peerIP, profile.port) == ("::1", raw.port)
+
+
+def test_the_rtt_is_the_kernels(client: ft.Client, origin: Origin) -> None:
+    for _ in range(3):
+        profile = fetch(client, f"{origin.base}/json").profile
+        if origin.name != "h3" or not profile.socketReused:
+            assert 0 < profile.rtt < 1000
+
+
+# --- bytes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [None, b"x" * 3000], ids=["GET", "POST"])
+@pytest.mark.parametrize("way", ["http", "https"])
+def test_sent_bytes_are_what_nginx_counted(nginx: Any, way: str, data: bytes | None) -> None:
+    options = {} if data is None else {"method": "POST", "data": data}
+    with ft.Client(ca=nginx.ca, trust_env=False) as client:
+        for _ in range(2):
+            response = fetch(client, f"{getattr(nginx, way)}/seen", **options)
+            head_sent = response.data["request_length"]
+            assert response.profile.sendBytesCount == head_sent + len(data or b"")
+
+
+def test_received_bytes_are_what_the_server_sent(plain: ft.Client) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 1000\r\n\r\n" + b"b" * 1000
+    requests: list[bytes] = []
+
+    def fixed(peer: Peer) -> None:
+        while True:
+            requests.append(peer.read_head())
+            peer.send(answer)
+
+    with AwkwardServer(fixed) as raw:
+        for _ in range(2):
+            profile = fetch(plain, raw.url).profile
+            assert profile.receivedBytedCount == len(answer)
+            assert profile.sendBytesCount == len(requests[-1])
+    span = (profile.responseEnd - profile.requestStart) / 1000
+    kbps = len(answer) * 8 / 1000 / span
+    assert profile.throughputKbps == pytest.approx(kbps, rel=0.1)
+
+
+@pytest.mark.parametrize("size", [0, 10_000, 3_000_000])
+def test_received_bytes_grow_with_the_body(client: ft.Client, origin: Origin, size: int) -> None:
+    profile = fetch(client, f"{origin.base}/bytes/{size}", responseType="arraybuffer").profile
+    assert size < profile.receivedBytedCount < size + 2000
+
+
+# --- the phases of the exchange -------------------------------------------------------------------
+
+
+def test_a_slow_server_is_seen_in_the_wait_for_the_first_byte(
+    client: ft.Client, origin: Origin
+) -> None:
+    profile = check_profile(fetch(client, f"{origin.base}/delay?before=120"), **told(origin))
+    assert profile.durations["ttfb"] >= 115
+    assert profile.durations["download"] < profile.durations["ttfb"]
+
+
+def test_a_slow_body_is_seen_in_the_download(client: ft.Client, origin: Origin) -> None:
+    url = f"{origin.base}/delay?between=60&chunks=3"
+    profile = check_profile(fetch(client, url), **told(origin))
+    assert profile.durations["download"] >= 110
+    assert profile.durations["ttfb"] < profile.durations["download"]
+
+
+def test_a_slow_upload_is_seen_in_the_sending(plain: ft.Client, server: Any) -> None:
+    body = bytes(12_000_000)
+    response = fetch(plain, f"{server.http}/upload?rate=40000000", method="POST", data=body)
+    profile = check_profile(response)
+    assert profile.durations["send"] >= 50
+
+
+def test_a_late_handshake_is_seen_in_the_tls_phase() -> None:
+    from ftnet.testing.server import Server
+
+    with (
+        Server(tls_delay=0.15) as late,
+        ft.Client(ca=late.ca, trust_env=False) as client,
+    ):
+        profile = check_profile(fetch(client, f"{late.https}/hello"), tls=True)
+    assert profile.durations["ssl"] >= 145
+    assert profile.durations["connect"] < profile.durations["ssl"]
+
+
+def test_an_answer_before_the_request_is_over_is_reported_as_it_was(plain: ft.Client) -> None:
+    size = 30_000_000
+
+    def early(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly")
+        peer.read_exactly(size)
+
+    with AwkwardServer(early) as raw:
+        response = fetch(plain, raw.url, method="POST", data=bytes(size))
+    profile = check_profile(response, early_answer=True)
+    assert response.data == "early"
+    assert profile.responseStart < profile.requestEnd or profile.requestEnd == 0
+
+
+def test_interim_responses_are_not_the_response(plain: ft.Client) -> None:
+    gap = 0.1
+
+    def hints(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n")
+        peer.pace(gap)
+        peer.answer(b"late", "X-Final: yes")
+
+    with AwkwardServer(hints) as raw:
+        _, history = in_run(lambda: ask(plain, raw.url))
+    response = history.response()
+    assert [event.statusCode for name, event in history.events if name == "headers"] == [200]
+    assert "link" not in response.header
+    check_profile(response, reused=False, tls=False)
+
+
+# --- queueing -------------------------------------------------------------------------------------
+
+
+def test_without_a_queue_its_span_is_next_to_nothing(plain: ft.Client, server: Any) -> None:
+    fetch(plain, f"{server.http}/hello")
+    assert fetch(plain, f"{server.http}/hello").profile.durations["queue"] < 1000
+
+
+@pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_host"])
+def test_tasks_beyond_the_limit_wait_in_order(server: Any, limit: str) -> None:
+    with ft.Client(**{limit: 2}, trust_env=False) as client:
+        tasks = in_run(
+            lambda: [client.request(url=f"{server.http}/delay?before=60") for _ in range(6)]
+        )
+        profiles = [check_profile(task.result()) for task in tasks]
+    ends = [profile.queueEnd for profile in profiles]
+    assert ends == sorted(ends)
+    waits = [profile.durations["queue"] for profile in profiles]
+    assert max(waits[:2]) < min(waits[2:])
+    assert min(waits[2:4]) >= 50
+    assert min(waits[4:]) >= 110
+    for earlier, later in zip(profiles, profiles[2:], strict=False):
+        assert later.queueEnd >= earlier.responseEnd
+
+
+def test_a_limit_per_host_holds_up_no_other_host(server: Any, nginx: Any) -> None:
+    with ft.Client(max_connections_per_host=1, trust_env=False) as client:
+        slow = [client.request(url=f"{server.http}/delay?before=15000") for _ in range(2)]
+        assert fetch(client, f"{nginx.http}/hello").data == "Hello, World!"
+        assert not slow[0].done()
+        for task in slow:
+            task.abort()
+
+
+def test_the_timeout_counts_the_queue_too(server: Any) -> None:
+    with ft.Client(max_connections=1, trust_env=False) as client:
+        slow = client.request(url=f"{server.http}/delay?before=600")
+        error = failure(client, f"{server.http}/hello", timeout=100)
+        assert (error.errMsg, error.errno) == ("request:fail timeout", ft.Errno.TIMEOUT)
+        check_phases(error.profile, "queue")
+        assert slow.result(LIMIT).statusCode == 200
+
+
+# --- redirects ------------------------------------------------------------------------------------
+
+
+def test_redirects_lie_before_fetch_start(client: ft.Client, origin: Origin) -> None:
+    plain_profile = check_profile(fetch(client, f"{origin.base}/json"), **told(origin))
+    assert (plain_profile.redirectStart, plain_profile.redirectEnd) == (0, 0)
+    profile = check_profile(fetch(client, f"{origin.base}/redirect/3"), **told(origin))
+    in_order(profile, ("queueEnd", "redirectStart", "redirectEnd", "fetchStart"))
+    assert profile.redirectEnd > profile.redirectStart
+    assert profile.sendBytesCount > 2 * plain_profile.sendBytesCount
+    assert profile.receivedBytedCount > plain_profile.receivedBytedCount
+
+
+def test_the_phases_are_those_of_the_last_hop(nginx: Any, server: Any, certificates: Any) -> None:
+    with ft.Client(ca=server.ca, trust_env=False) as client:
+        url = f"{nginx.http}/to/307?url={server.https}/hello"
+        profile = check_profile(fetch(client, url), reused=False, tls=True)
+        assert profile.port == int(server.https.rpartition(":")[2])
+        again = check_profile(fetch(client, url), reused=True)
+        assert again.redirectEnd > again.redirectStart
+
+
+# --- drivers --------------------------------------------------------------------------------------
+
+
+def test_the_profile_is_the_same_however_the_engine_is_driven(
+    client: ft.Client, origin: Origin
+) -> None:
+    url = f"{origin.base}/json"
+
+    async def awaited() -> ft.Response:
+        return await client.request(url=url)
+
+    by_run = ft.run(lambda: client.request(url=url))
+    assert by_run is not None
+    for response in (fetch(client, url), by_run.result(), run_uvloop(awaited())):
+        check_profile(response, **told(origin))

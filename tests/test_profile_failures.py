@@ -1,0 +1,87 @@
+"""The profile of a task that failed: the phases it reached, and nothing that it did not."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import ftnet as ft
+from tests.drivers import in_callback
+from tests.history import check_phases
+from tests.origins import LIMIT, Origin, failure
+from tests.profiles import DURATIONS
+from tests.servers.awkward import BlackHole, closed_port
+
+
+def test_a_refused_connection_reached_only_the_connect_phase(plain: ft.Client) -> None:
+    with closed_port() as port:
+        error = failure(plain, f"http://127.0.0.1:{port}/")
+    assert error.errno == ft.Errno.CONNECT
+    check_phases(error.profile, "connect")
+    assert error.profile.protocol == "unknown"
+    assert error.profile.socketReused is False
+    assert (error.profile.sendBytesCount, error.profile.receivedBytedCount) == (0, 0)
+
+
+def test_an_unknown_name_reached_only_the_look_up(plain: ft.Client) -> None:
+    error = failure(plain, "http://no-such-name.invalid/")
+    assert error.errno == ft.Errno.DNS
+    check_phases(error.profile, "dns")
+    assert (error.profile.peerIP, error.profile.port) == ("", 0)
+
+
+def test_a_silent_address_reached_only_the_connect_phase(plain: ft.Client) -> None:
+    with BlackHole() as hole:
+        error = failure(plain, hole.url, timeout=150)
+    assert error.errno == ft.Errno.TIMEOUT
+    check_phases(error.profile, "connect")
+
+
+def test_a_timed_out_answer_has_everything_up_to_the_wait(
+    client: ft.Client, origin: Origin
+) -> None:
+    error = failure(client, f"{origin.base}/delay?before=15000", timeout=150)
+    check_phases(error.profile, "wait")
+    assert error.profile.socketReused is False
+    assert error.profile.sendBytesCount > 0
+
+
+def test_a_timed_out_body_has_everything_up_to_the_response(
+    client: ft.Client, origin: Origin
+) -> None:
+    error = failure(client, f"{origin.base}/delay?chunks=2&between=15000", timeout=250)
+    check_phases(error.profile, "body")
+    assert error.profile.receivedBytedCount > 0
+    assert error.profile.protocol == origin.protocol
+
+
+def test_an_aborted_task_has_its_phases_too(client: ft.Client, origin: Origin) -> None:
+    came, errors = threading.Event(), []
+
+    def start() -> ft.RequestTask:
+        url = f"{origin.base}/delay?chunks=2&between=15000"
+        task = client.request(url=url, fail=errors.append)
+        task.onHeadersReceived(lambda _: came.set())
+        return task
+
+    task = in_callback(start)
+    assert came.wait(LIMIT)
+    task.abort()
+    with pytest.raises(ft.FtError):
+        task.result(LIMIT)
+    check_phases(errors[0].profile, "body")
+
+
+def test_a_failure_without_a_profile_has_none(plain: ft.Client) -> None:
+    with closed_port() as port:
+        assert failure(plain, f"http://127.0.0.1:{port}/", enableProfile=False).profile is None
+
+
+def test_the_durations_of_a_failure_end_where_it_ended(plain: ft.Client) -> None:
+    with closed_port() as port:
+        durations = failure(plain, f"http://127.0.0.1:{port}/").profile.durations
+    assert tuple(durations) == DURATIONS
+    unreached = {name: durations[name] for name in ("ssl", "send", "ttfb", "download")}
+    assert set(unreached.values()) == {0}
+    assert durations["total"] > 0
