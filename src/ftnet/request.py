@@ -242,7 +242,7 @@ def request(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any
     # a URL that came before with nothing but callbacks needs no second check
     plan = client.plans.get(kw.get("url")) if options is None else None  # type: ignore[arg-type]
     given: Mapping[str, Any] = kw
-    if plan is None or not _only_callbacks(kw):
+    if plan is None or (len(kw) > 1 and not _only_callbacks(kw)):
         given = merge_options("request", options, kw, REQUEST_OPTIONS)
         plan, body = _plan(client, given)
         if options is None and kw.keys() <= _CALLBACKS_AND_URL:
@@ -252,10 +252,14 @@ def request(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any
     if pool is None or pool.closing:
         pool = client.new_pool(driver)
     task = RequestTask()
-    get = given.get
-    task.context = (driver, plan, get("success"), get("fail"), get("complete"), client)
+    if len(kw) == 1 and given is kw:
+        task.context = (driver, plan, None, None, None, client)
+    else:
+        get = given.get
+        task.context = (driver, plan, get("success"), get("fail"), get("complete"), client)
     task.start(pool, plan.template, body, plan.timeout)
-    driver.submitted()
+    if driver.loop is None:
+        driver.submitted()
     return task
 
 

@@ -77,6 +77,7 @@ def test_a_response_nobody_asked_for_on_an_idle_connection_reaches_no_request() 
         for path in ("/second", "/third"):
             (history,) = run(client, {"url": server.url + path})
             assert history.response().data == path
+        assert [request.peer.number for request in server.requests] == [0, 1, 1]
 
 
 def test_bytes_after_an_empty_response_reach_no_other_request() -> None:

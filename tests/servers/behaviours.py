@@ -221,8 +221,10 @@ def answers_twice(peer: Peer) -> None:
 
 @behaviour
 def speaks_while_idle(peer: Peer) -> None:
-    """As `answers_twice`, but the second comes when the test opens the gate."""
+    """As `answers_twice`, but on the first connection only, and when the test opens the gate."""
     peer.answer(peer.read_request().target.encode())
+    while peer.number:
+        peer.answer(peer.read_request().target.encode())
     peer.server.gate.wait()
     peer.send(OK + b"Content-Length: 4\r\n\r\nevil")
     peer.server.passed.set()
