@@ -296,3 +296,42 @@ def test_a_storm_of_aborts_loses_and_doubles_no_callback(mode: str, nginx: Nginx
     assert sum(told.values()) == STORM
     assert told["abort"] > STORM // 50
     assert told["success"] > STORM // 50
+
+
+def test_coroutines_cancelled_at_random_moments_leave_nothing_behind(nginx: Nginx) -> None:
+    source = (
+        MEASURE
+        + """
+    chance = random.Random(2)
+
+    async def main(count):
+        told = {"done": 0, "cancelled": 0}
+        running = set()
+
+        async def one():
+            try:
+                await ft.request(url=url)
+                told["done"] += 1
+            except asyncio.CancelledError:
+                told["cancelled"] += 1
+                raise
+
+        async def work():
+            for _ in range(count // 50):
+                task = asyncio.create_task(one())
+                running.add(task)
+                if chance.random() < 0.3:
+                    chance.choice(list(running)).cancel()
+                await asyncio.wait([task])
+                running.discard(task)
+
+        await asyncio.gather(*[work() for _ in range(50)])
+        return told
+
+    measure(lambda count: asyncio.run(main(count)))
+    """
+    )
+    report = measured(source, f"{nginx.http}/json", 20_000)
+    told = report["result"]
+    assert told["done"] > 10_000
+    assert told["cancelled"] > 1_000

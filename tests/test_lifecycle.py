@@ -1,4 +1,4 @@
-"""The engine and its process: exit, Ctrl-C, closed loops, idling, and running out of files."""
+"""The engine and its process: exit, closed loops, idling, and running out of files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import errno
 
 import pytest
 
-from tests.processes import Script, run_script
+from tests.processes import PROMPTLY, Script, run_script
 from tests.servers.awkward import AwkwardServer
 from tests.servers.behaviours import answers, answers_behind_the_gate, silent
-
-PROMPTLY = 10.0  # seconds: far less than the 60 s a task would hold its process otherwise
 
 ONE_REQUEST = """
     import sys
@@ -90,134 +88,6 @@ def test_a_client_that_is_never_closed_does_not_hold_up_exit() -> None:
     """
     with AwkwardServer(answers) as server:
         assert run_script(source, server.url, limit=PROMPTLY) == ["1000"]
-
-
-# Ctrl-C
-
-INTERRUPTED = {
-    "ft.run": """
-        import sys
-        import ftnet as ft
-
-        try:
-            ft.run(lambda: ft.request(url=sys.argv[1]))
-        except KeyboardInterrupt:
-            print("interrupted")
-    """,
-    "result": """
-        import sys
-        import ftnet as ft
-
-        task = ft.request(url=sys.argv[1])
-        try:
-            task.result()
-        except KeyboardInterrupt:
-            print("interrupted")
-            task.abort()
-    """,
-    "result with a timeout": """
-        import sys
-        import ftnet as ft
-
-        task = ft.request(url=sys.argv[1])
-        try:
-            task.result(60)
-        except KeyboardInterrupt:
-            print("interrupted")
-            task.abort()
-    """,
-    "asyncio": """
-        import asyncio
-        import sys
-        import ftnet as ft
-
-        async def main():
-            await ft.request(url=sys.argv[1])
-
-        try:
-            asyncio.run(main())
-        except KeyboardInterrupt:
-            print("interrupted")
-    """,
-    "uvloop": """
-        import sys
-        import ftnet as ft
-        import uvloop
-
-        async def main():
-            await ft.request(url=sys.argv[1])
-
-        try:
-            uvloop.run(main())
-        except KeyboardInterrupt:
-            print("interrupted")
-    """,
-}
-
-
-@pytest.mark.parametrize("where", INTERRUPTED)
-def test_ctrl_c_interrupts_waiting(where: str) -> None:
-    with AwkwardServer(silent) as server, Script(INTERRUPTED[where], server.url) as script:
-        server.wait_for_bytes(1)
-        script.interrupt()
-        assert script.finish(limit=PROMPTLY) == ["interrupted"]
-
-
-@pytest.mark.parametrize("where", INTERRUPTED)
-def test_ctrl_c_that_nobody_catches_ends_the_process(where: str) -> None:
-    source = INTERRUPTED[where].replace("except KeyboardInterrupt", "except ZeroDivisionError")
-    with AwkwardServer(silent) as server, Script(source, server.url) as script:
-        server.wait_for_bytes(1)
-        script.interrupt()
-        script.finish(code=None, limit=PROMPTLY)
-        assert script.process.returncode != 0
-
-
-def test_ctrl_c_ends_the_wait_at_interpreter_exit() -> None:
-    with AwkwardServer(silent) as server, Script(ONE_REQUEST, server.url) as script:
-        assert script.line() == "end of script"
-        server.wait_for_bytes(1)
-        script.interrupt()
-        script.finish(code=None, limit=PROMPTLY)
-
-
-def test_ctrl_c_in_a_callback_of_ft_run_comes_out_of_ft_run() -> None:
-    source = """
-        import os
-        import signal
-        import sys
-        import ftnet as ft
-
-        def success(res):
-            os.kill(os.getpid(), signal.SIGINT)
-
-        try:
-            ft.run(lambda: [ft.request(url=url, success=success) for url in sys.argv[1:]])
-        except KeyboardInterrupt:
-            print("interrupted")
-    """
-    with AwkwardServer(answers) as server, AwkwardServer(silent) as never:
-        assert run_script(source, server.url, never.url, limit=PROMPTLY) == ["interrupted"]
-
-
-def test_after_ctrl_c_in_ft_run_the_engine_is_good_for_another_run() -> None:
-    source = """
-        import sys
-        import ftnet as ft
-
-        try:
-            ft.run(lambda: ft.request(url=sys.argv[1], fail=lambda err: print(err.errMsg)))
-        except KeyboardInterrupt:
-            print("interrupted")
-        ft.run(lambda: ft.request(url=sys.argv[2], success=lambda res: print(res.statusCode)))
-    """
-    with AwkwardServer(silent) as never, AwkwardServer(answers) as server:
-        with Script(source, never.url, server.url) as script:
-            never.wait_for_bytes(1)
-            script.interrupt()
-            closed, interrupted, code = script.finish(limit=PROMPTLY)
-            assert closed.startswith("request:fail ")
-            assert (interrupted, code) == ("interrupted", "200")
 
 
 # asyncio loops that end before their tasks

@@ -45,8 +45,9 @@ cdef void fill_keylog() except *:
     cdef int (*new_index)(int, long, void *, void *, void *, void *) noexcept nogil
     new_index = <int (*)(int, long, void *, void *, void *, void *) noexcept nogil>address(
         "CRYPTO_get_ex_new_index")
-    curl.keylog_set = <void (*)(void *, void (*)(void *, const char *) noexcept nogil) noexcept nogil>address(
-        "SSL_CTX_set_keylog_callback")
+    curl.keylog_set = \
+        <void (*)(void *, void (*)(void *, const char *) noexcept nogil) noexcept nogil>address(
+            "SSL_CTX_set_keylog_callback")
     curl.ssl_ctx_of = <void *(*)(void *) noexcept nogil>address("SSL_get_SSL_CTX")
     curl.ssl_ctx_set_ex = \
         <int (*)(void *, int, void *) noexcept nogil>address("SSL_CTX_set_ex_data")

@@ -4,8 +4,8 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
 from ftcore.op cimport (
-    EVENT_RELEASE, epoch_offset_ns, inbox_empty, inbox_init, inbox_node, inbox_push, inbox_take, now_ns, word_or,
-    word_set, word_swap,
+    EVENT_RELEASE, epoch_offset_ns, inbox_empty, inbox_init, inbox_node, inbox_push, inbox_take,
+    now_ns, word_or, word_set, word_swap,
 )
 
 cdef extern from "c/heap.h" nogil:

@@ -33,7 +33,7 @@ cdef class Transfer(Operation):
     cdef public object waiters
     cdef public object header_listeners
     cdef public object chunk_listeners
-    cpdef start(self, Pool pool, Template template, body, double timeout)
+    cpdef start(self, Pool home, Template made, body, double timeout)
     cdef int post(self, unsigned command) except -1
     cdef int hold(self, what) except -1
     cdef int flush(self) except -1

@@ -16,10 +16,10 @@ from ftcore.libcurl cimport (
 from ftcore.multi cimport multi, multi_add, multi_free, multi_new, multi_remove
 from ftcore.op cimport (
     COMMAND_ABORT, COMMAND_CLOSE, COMMAND_DRAINED, COMMAND_LISTEN, COMMAND_PAUSE, COMMAND_RESUME,
-    COMMAND_START, EVENT_CHUNK, EVENT_DONE, EVENT_FLUSH, EVENT_HEADERS, OUTCOME_ABORTED, OUTCOME_BAD_REDIRECT,
-    OUTCOME_CLOSED, OUTCOME_INSECURE_REDIRECT, OUTCOME_NO_HEADERS, OUTCOME_NO_MEMORY, OUTCOME_OK,
-    OUTCOME_TIMEOUT, OUTCOME_TOO_MANY_REDIRECTS, OUTCOME_TOO_MANY_TASKS, event,
-    now_ns, op, slab, word_or, word_set,
+    COMMAND_START, EVENT_CHUNK, EVENT_DONE, EVENT_FLUSH, EVENT_HEADERS, OUTCOME_ABORTED,
+    OUTCOME_BAD_REDIRECT, OUTCOME_CLOSED, OUTCOME_INSECURE_REDIRECT, OUTCOME_NO_HEADERS,
+    OUTCOME_NO_MEMORY, OUTCOME_OK, OUTCOME_TIMEOUT, OUTCOME_TOO_MANY_REDIRECTS,
+    OUTCOME_TOO_MANY_TASKS, event, now_ns, op, slab, word_or, word_set,
 )
 from ftcore.profile cimport (
     ENDED_AT, FETCH_START, QUEUE_END, QUEUE_START, REDIRECT_END, REDIRECT_START, RESPONSE_END, phases_object,
@@ -30,9 +30,9 @@ from ftcore.reactor cimport (
 )
 from ftcore.settings cimport Settings, Template, template
 from ftcore.slot cimport (
-    EARLY_END, ENDED, NEW, RUNNING, WAITING, WANT_CHUNKS, WANT_HEADERS, origin, pool, slot,
-    slot_add_bytes, slot_catch_up, slot_clear, slot_free, slot_leave_connection,
-    slot_new, slot_prepare, slot_read_phases, xfer,
+    EARLY_END, ENDED, RUNNING, WAITING, WANT_CHUNKS, WANT_HEADERS, origin, pool, slot,
+    slot_add_bytes, slot_catch_up, slot_clear, slot_free, slot_leave_connection, slot_new,
+    slot_prepare, slot_read_phases, xfer,
 )
 
 import threading
@@ -606,29 +606,29 @@ cdef class Transfer(Operation):
     ``charset`` whether the content-type names one.
     """
 
-    cpdef start(self, Pool pool, Template template, body, double timeout):
+    cpdef start(self, Pool home, Template made, body, double timeout):
         """Submits the request; `timeout` in ms from now, `body` bytes-like or None."""
         cdef xfer *x = &self.x
         if self.pool is not None:
             raise RuntimeError("a transfer starts once")
-        if pool.closing:
+        if home.closing:
             raise RuntimeError("the client is closed")
         if body is not None:
             PyObject_GetBuffer(body, &self.body, PyBUF_SIMPLE)
             self.body_held = True
             x.body = <const char *>self.body.buf
             x.body_length = self.body.len
-        self.pool = pool
-        self.template = template
-        x.home = &pool.c
-        x.t = &template.c
+        self.pool = home
+        self.template = made
+        x.home = &home.c
+        x.t = &made.c
         x.o.command = on_command
         x.o.owner = <void *>self
         x.timer.owner = x
         x.timer.fire = on_timeout
         x.timeout = <int64_t>(timeout * 1e6)
         x.ph.at[QUEUE_START] = now_ns()
-        pool.engine.submit(self, &x.o, COMMAND_START)
+        home.engine.submit(self, &x.o, COMMAND_START)
 
     def __dealloc__(self):
         if self.body_held:
