@@ -26,8 +26,11 @@ EXTENSIONS = {
     "settings": [],
     "codec": [],
     "decode": [],
-    "slot": ["sock", "url"],
-    "transfer": ["url"],
+    "slot": [],
+    "response": [],
+    "timing": ["sock", "url"],
+    "pool": ["url"],
+    "transfer": [],
 }
 
 FLAGS = {

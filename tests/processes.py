@@ -39,7 +39,7 @@ class Script:
         self.process.communicate()
 
     def line(self) -> str:
-        """The next line the script prints, empty at its end; the end comes at LIMIT at the latest."""
+        """The next line the script prints, empty at its end, which comes at LIMIT at the latest."""
         assert self.process.stdout is not None
         watchdog = threading.Timer(LIMIT, self.process.send_signal, (signal.SIGABRT,))
         watchdog.start()

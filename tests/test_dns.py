@@ -145,7 +145,7 @@ def test_keepalive_and_nodelay_reach_the_socket(nginx: Any) -> None:
         seen = fetch(client, f"{nginx.http}/seen").data
         timer = _keepalive_timer(int(seen["remote_port"]))
     assert timer is not None
-    assert 25 < timer <= 30
+    assert 0 < timer <= 30  # the system's own is two hours
 
 
 def _keepalive_timer(local_port: int) -> float | None:

@@ -26,22 +26,26 @@ ONE_REQUEST = """
 
 
 def test_interpreter_exit_waits_for_an_open_task() -> None:
-    with AwkwardServer(answers_behind_the_gate) as server:
-        with Script(ONE_REQUEST, f"{server.url}/x") as script:
-            assert script.line() == "end of script"
-            server.wait_for_requests(1)
-            server.gate.set()
-            assert script.finish() == ["success /x", "complete"]
+    with (
+        AwkwardServer(answers_behind_the_gate) as server,
+        Script(ONE_REQUEST, f"{server.url}/x") as script,
+    ):
+        assert script.line() == "end of script"
+        server.wait_for_requests(1)
+        server.gate.set()
+        assert script.finish() == ["success /x", "complete"]
 
 
 @pytest.mark.parametrize(("last_words", "code"), [("sys.exit(3)", 3), ("raise KeyError('x')", 1)])
 def test_exit_codes_survive_the_wait_for_open_tasks(last_words: str, code: int) -> None:
-    with AwkwardServer(answers_behind_the_gate) as server:
-        with Script(ONE_REQUEST + "    " + last_words, f"{server.url}/x") as script:
-            assert script.line() == "end of script"
-            server.wait_for_requests(1)
-            server.gate.set()
-            assert script.finish(code) == ["success /x", "complete"]
+    with (
+        AwkwardServer(answers_behind_the_gate) as server,
+        Script(ONE_REQUEST + "    " + last_words, f"{server.url}/x") as script,
+    ):
+        assert script.line() == "end of script"
+        server.wait_for_requests(1)
+        server.gate.set()
+        assert script.finish(code) == ["success /x", "complete"]
 
 
 def test_interpreter_exit_waits_no_longer_than_the_timeout_of_a_task() -> None:

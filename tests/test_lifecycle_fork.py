@@ -50,17 +50,20 @@ def test_a_fork_gets_a_fresh_engine_and_the_parents_tasks_go_on() -> None:
     print(slow.result(10).data)
     """
     )
-    with AwkwardServer(answers_behind_the_gate) as gated, AwkwardServer(answers) as server:
-        with Script(source, f"{gated.url}/slow", server.url) as script:
-            gated.wait_for_requests(1)
-            script.tell()
-            assert script.line() == "child 0"
-            assert script.line() == "reused True"
-            gated.gate.set()
-            script.tell()
-            assert script.finish() == ["/slow"]
-            assert len(server.peers) == 2
-            assert len(gated.requests) == 1
+    with (
+        AwkwardServer(answers_behind_the_gate) as gated,
+        AwkwardServer(answers) as server,
+        Script(source, f"{gated.url}/slow", server.url) as script,
+    ):
+        gated.wait_for_requests(1)
+        script.tell()
+        assert script.line() == "child 0"
+        assert script.line() == "reused True"
+        gated.gate.set()
+        script.tell()
+        assert script.finish() == ["/slow"]
+        assert len(server.peers) == 2
+        assert len(gated.requests) == 1
 
 
 def test_a_fork_from_within_ft_run_leaves_the_run_of_the_parent_alone() -> None:
@@ -194,11 +197,13 @@ def test_tasks_of_the_parent_do_not_hold_up_the_exit_of_the_child() -> None:
         sys.stdin.readline()
         print(slow.result(10).data)
     """
-    with AwkwardServer(answers_behind_the_gate) as server:
-        with Script(source, f"{server.url}/slow") as script:
-            server.wait_for_requests(1)
-            script.tell()
-            assert script.line() == "7"
-            server.gate.set()
-            script.tell()
-            assert script.finish() == ["/slow"]
+    with (
+        AwkwardServer(answers_behind_the_gate) as server,
+        Script(source, f"{server.url}/slow") as script,
+    ):
+        server.wait_for_requests(1)
+        script.tell()
+        assert script.line() == "7"
+        server.gate.set()
+        script.tell()
+        assert script.finish() == ["/slow"]

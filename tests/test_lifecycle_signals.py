@@ -135,13 +135,16 @@ def test_after_ctrl_c_in_ft_run_the_engine_is_good_for_another_run() -> None:
             print("interrupted")
         ft.run(lambda: ft.request(url=sys.argv[2], success=lambda res: print(res.statusCode)))
     """
-    with AwkwardServer(silent) as never, AwkwardServer(answers) as server:
-        with Script(source, never.url, server.url) as script:
-            never.wait_for_bytes(1)
-            script.interrupt()
-            closed, interrupted, code = script.finish(limit=PROMPTLY)
-            assert closed.startswith("request:fail ")
-            assert (interrupted, code) == ("interrupted", "200")
+    with (
+        AwkwardServer(silent) as never,
+        AwkwardServer(answers) as server,
+        Script(source, never.url, server.url) as script,
+    ):
+        never.wait_for_bytes(1)
+        script.interrupt()
+        closed, interrupted, code = script.finish(limit=PROMPTLY)
+        assert closed.startswith("request:fail ")
+        assert (interrupted, code) == ("interrupted", "200")
 
 
 STORMY = """

@@ -1,6 +1,11 @@
-"""A libcurl handle and the response that comes in on it: libcurl's callbacks, phases, chunks.
+"""What a transfer consists of while it runs, and the life of the libcurl handle under it.
 
-Nothing here starts or ends a transfer; `transfer` does.
+    slot      a libcurl handle and the response that is coming in on it
+    origin    what a pool knows of one scheme, host and port
+    pool      a Client's connections on one engine
+    xfer      one request, embedded in its owner
+
+`response` fills a slot, `timing` reads it, `pool` starts and ends transfers.
 """
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
@@ -139,10 +144,8 @@ cdef void slot_free(slot *) noexcept nogil
 cdef void slot_clear(slot *) noexcept nogil
 # Sets the handle to what the transfer needs; nothing of an earlier one is left. 0, or a CURLcode.
 cdef int slot_prepare(slot *, settings *, xfer *) noexcept nogil
-# Kept header and body for listeners that have just come.
-cdef void slot_catch_up(slot *) noexcept nogil
-# What libcurl and the callbacks know of the times; before the handle is removed.
-cdef void slot_read_phases(slot *, xfer *, int outcome) noexcept nogil
-# Before the handle is removed: may its connection serve again, and how?
-cdef void slot_leave_connection(slot *, bint single) noexcept nogil
-cdef void slot_add_bytes(slot *, int64_t *sent, int64_t *received) noexcept nogil
+
+
+cdef inline const char *request_url(xfer *x) noexcept nogil:
+    """The URL of the current hop."""
+    return x.url if x.url != NULL else x.t.url

@@ -1,4 +1,4 @@
-"""HTTP on libcurl: a Client's pool on one engine, and one transfer.
+"""HTTP on libcurl as Python holds it: a Client's pool on one engine, and one transfer.
 
     Pool       the Client's connections on one engine: multi handles, limits, the queue
     Transfer   one request, from submission to its last event
@@ -15,7 +15,6 @@ cdef class Pool(Operation):
     cdef readonly bint closed
     cdef readonly Settings settings
     cdef object closed_event
-    cdef void free_handles(self) noexcept
 
 cdef class Transfer(Operation):
     cdef xfer x

@@ -55,12 +55,15 @@ def test_a_connection_reset_at_once_fails_as_interrupted() -> None:
 
 
 def test_a_dead_first_address_falls_back_to_the_second() -> None:
-    with AwkwardServer(answers) as server, BlackHole("::1", server.port):
-        with ft.Client(happy_eyeballs_timeout=100) as client:
-            begin = time.monotonic()
-            (history,) = run(client, {"url": f"http://localhost:{server.port}/", "timeout": 20_000})
-            assert history.response().profile.peerIP == "127.0.0.1"
-            assert time.monotonic() - begin < 5
+    with (
+        AwkwardServer(answers) as server,
+        BlackHole("::1", server.port),
+        ft.Client(happy_eyeballs_timeout=100) as client,
+    ):
+        begin = time.monotonic()
+        (history,) = run(client, {"url": f"http://localhost:{server.port}/", "timeout": 20_000})
+        assert history.response().profile.peerIP == "127.0.0.1"
+        assert time.monotonic() - begin < 5
 
 
 def test_a_refusing_first_address_falls_back_to_the_second() -> None:
@@ -79,13 +82,15 @@ def test_a_name_that_does_not_exist_fails_as_dns() -> None:
 
 @pytest.mark.parametrize("name", ["name_does_not_exist", "resolver_fails", "name_has_no_address"])
 def test_a_resolver_that_knows_no_address_fails_as_dns(name: str, tls: ThrowawayTls) -> None:
-    with AwkwardServer(BEHAVIOURS[name], tls=tls.context) as resolver:
-        with ft.Client(ca=tls.ca, doh_url=f"{resolver.url}/dns-query") as client:
-            (history,) = run(client, {"url": "http://some.test/", "timeout": 20_000})
-            error = history.error()
-            assert error.errno == ft.Errno.DNS
-            check_phases(error.profile, "dns")
-            assert resolver.requests, "the resolver was not asked"
+    with (
+        AwkwardServer(BEHAVIOURS[name], tls=tls.context) as resolver,
+        ft.Client(ca=tls.ca, doh_url=f"{resolver.url}/dns-query") as client,
+    ):
+        (history,) = run(client, {"url": "http://some.test/", "timeout": 20_000})
+        error = history.error()
+        assert error.errno == ft.Errno.DNS
+        check_phases(error.profile, "dns")
+        assert resolver.requests, "the resolver was not asked"
 
 
 def test_a_resolver_that_refuses_connections_fails_as_dns() -> None:
@@ -95,11 +100,13 @@ def test_a_resolver_that_refuses_connections_fails_as_dns() -> None:
 
 
 def test_a_working_resolver_leads_to_the_server(good: AwkwardServer, tls: ThrowawayTls) -> None:
-    with AwkwardServer(resolves(["127.0.0.1"]), tls=tls.context) as resolver:
-        with ft.Client(ca=tls.ca, doh_url=f"{resolver.url}/dns-query") as client:
-            (history,) = run(client, {"url": f"http://some.test:{good.port}/"})
-            assert history.response().profile.peerIP == "127.0.0.1"
-            assert good.requests[0].get("host") == f"some.test:{good.port}"
+    with (
+        AwkwardServer(resolves(["127.0.0.1"]), tls=tls.context) as resolver,
+        ft.Client(ca=tls.ca, doh_url=f"{resolver.url}/dns-query") as client,
+    ):
+        (history,) = run(client, {"url": f"http://some.test:{good.port}/"})
+        assert history.response().profile.peerIP == "127.0.0.1"
+        assert good.requests[0].get("host") == f"some.test:{good.port}"
 
 
 def _context(authority: trustme.CA, *names: str, **dates: datetime.datetime) -> ssl.SSLContext:
@@ -132,13 +139,15 @@ def test_a_bad_certificate_fails_before_a_byte_of_the_request_is_sent(
 ) -> None:
     authority = trustme.CA()
     names, dates = BAD_CERTIFICATES[flaw]
-    with AwkwardServer(answers, tls=_context(authority, *names, **dates)) as server:
-        with ft.Client(ca=_bundle(authority, tmp_path)) as client:
-            (history,) = run(client, {"url": server.url})
-            error = history.error()
-            assert error.errno == ft.Errno.TLS
-            check_phases(error.profile, "tls")
-            assert server.received == b""
+    with (
+        AwkwardServer(answers, tls=_context(authority, *names, **dates)) as server,
+        ft.Client(ca=_bundle(authority, tmp_path)) as client,
+    ):
+        (history,) = run(client, {"url": server.url})
+        error = history.error()
+        assert error.errno == ft.Errno.TLS
+        check_phases(error.profile, "tls")
+        assert server.received == b""
 
 
 def test_a_certificate_of_an_unknown_authority_fails(tls: ThrowawayTls) -> None:
@@ -153,11 +162,14 @@ def test_a_certificate_of_an_unknown_authority_fails(tls: ThrowawayTls) -> None:
 def test_a_client_that_does_not_verify_lends_its_connections_to_no_other(
     tls: ThrowawayTls,
 ) -> None:
-    with AwkwardServer(answers, tls=tls.context) as server:
-        with ft.Client(verify=False) as careless, ft.Client() as careful:
-            (first,) = run(careless, {"url": server.url})
-            (second,) = run(careful, {"url": server.url})
-            (third,) = run(careless, {"url": server.url})
-            assert first.response().statusCode == third.response().statusCode == 200
-            assert second.error().errno == ft.Errno.TLS
-            assert len(server.requests) == 2
+    with (
+        AwkwardServer(answers, tls=tls.context) as server,
+        ft.Client(verify=False) as careless,
+        ft.Client() as careful,
+    ):
+        (first,) = run(careless, {"url": server.url})
+        (second,) = run(careful, {"url": server.url})
+        (third,) = run(careless, {"url": server.url})
+        assert first.response().statusCode == third.response().statusCode == 200
+        assert second.error().errno == ft.Errno.TLS
+        assert len(server.requests) == 2

@@ -153,10 +153,13 @@ def test_a_cut_header_block_fails_for_every_method(method: str, redirect: str) -
 
 
 def test_a_cut_header_block_after_a_good_redirect_fails() -> None:
-    with AwkwardServer(BEHAVIOURS["closed_in_field_name"]) as cut:
-        with AwkwardServer(redirects_to(cut.url)) as server, ft.Client() as client:
-            (history,) = run(client, {"url": server.url})
-            assert history.error().errno == PROTOCOL
+    with (
+        AwkwardServer(BEHAVIOURS["closed_in_field_name"]) as cut,
+        AwkwardServer(redirects_to(cut.url)) as server,
+        ft.Client() as client,
+    ):
+        (history,) = run(client, {"url": server.url})
+        assert history.error().errno == PROTOCOL
 
 
 def test_a_redirect_cut_in_its_header_block_is_not_followed() -> None:

@@ -98,11 +98,12 @@ def test_a_space_in_a_url_is_refused_or_escaped(
 
 
 FOREIGN = [
-    "file:///etc/passwd", "FILE:///etc/passwd", "ftp://{host}/", "ftps://{host}/", "gopher://{host}/",
-    "dict://{host}/", "ldap://{host}/", "smb://{host}/", "smtp://{host}/", "imap://{host}/",
-    "tftp://{host}/", "telnet://{host}/", "scp://{host}/", "mqtt://{host}/", "rtsp://{host}/",
-    "ws://{host}/", "javascript:alert(1)", "data:text/plain,x", "httpx://{host}/", "{host}/", "//{host}/",
-    "/etc/passwd", "", "http:", "http://", "http:///path", "http//{host}", " http://{host}/", "http://{host} /",
+    "file:///etc/passwd", "FILE:///etc/passwd", "ftp://{host}/", "ftps://{host}/",
+    "gopher://{host}/", "dict://{host}/", "ldap://{host}/", "smb://{host}/", "smtp://{host}/",
+    "imap://{host}/", "tftp://{host}/", "telnet://{host}/", "scp://{host}/", "mqtt://{host}/",
+    "rtsp://{host}/", "ws://{host}/", "javascript:alert(1)", "data:text/plain,x",
+    "httpx://{host}/", "{host}/", "//{host}/", "/etc/passwd", "", "http:", "http://",
+    "http:///path", "http//{host}", " http://{host}/", "http://{host} /",
 ]  # fmt: skip
 
 

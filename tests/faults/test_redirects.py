@@ -85,32 +85,39 @@ def test_a_redirect_to_a_broken_url_fails(location: str) -> None:
 
 
 def test_a_redirect_from_https_to_http_is_refused(good: AwkwardServer, tls: ThrowawayTls) -> None:
-    with AwkwardServer(redirects_to(good.url), tls=tls.context) as server:
-        with ft.Client(ca=tls.ca) as client:
-            (history,) = run(client, {"url": server.url})
-            assert history.error().errno in (ft.Errno.INVALID_URL, ft.Errno.TLS)
-            assert good.peers == []
+    with (
+        AwkwardServer(redirects_to(good.url), tls=tls.context) as server,
+        ft.Client(ca=tls.ca) as client,
+    ):
+        (history,) = run(client, {"url": server.url})
+        assert history.error().errno in (ft.Errno.INVALID_URL, ft.Errno.TLS)
+        assert good.peers == []
 
 
 def test_a_redirect_from_https_to_http_is_followed_when_allowed(
     good: AwkwardServer, tls: ThrowawayTls
 ) -> None:
-    with AwkwardServer(redirects_to(good.url), tls=tls.context) as server:
-        with ft.Client(ca=tls.ca, allow_insecure_redirects=True) as client:
-            (history,) = run(client, {"url": server.url, "header": SECRETS})
-            assert history.response().statusCode == 200
-            assert_no_secrets(good.requests[0])
+    with (
+        AwkwardServer(redirects_to(good.url), tls=tls.context) as server,
+        ft.Client(ca=tls.ca, allow_insecure_redirects=True) as client,
+    ):
+        (history,) = run(client, {"url": server.url, "header": SECRETS})
+        assert history.response().statusCode == 200
+        assert_no_secrets(good.requests[0])
 
 
 def test_a_downgrade_in_the_middle_of_a_chain_is_refused(
     good: AwkwardServer, tls: ThrowawayTls
 ) -> None:
-    with AwkwardServer(redirects_to(good.url), tls=tls.context) as secure:
-        with AwkwardServer(redirects_to(secure.url)) as first, ft.Client(ca=tls.ca) as client:
-            (history,) = run(client, {"url": first.url})
-            history.error()
-            assert len(secure.requests) == 1
-            assert good.peers == []
+    with (
+        AwkwardServer(redirects_to(good.url), tls=tls.context) as secure,
+        AwkwardServer(redirects_to(secure.url)) as first,
+        ft.Client(ca=tls.ca) as client,
+    ):
+        (history,) = run(client, {"url": first.url})
+        history.error()
+        assert len(secure.requests) == 1
+        assert good.peers == []
 
 
 def assert_no_secrets(request: Request) -> None:
@@ -128,10 +135,12 @@ def test_secrets_do_not_follow_to_another_origin(
         location = target.url
         if other == "host":
             location = f"http://localhost:{target.port}/"
-        with AwkwardServer(redirects_to(location, status)) as server:
-            with ft.Client(ca=tls.ca) as client:
-                (history,) = run(client, {"url": server.url, "header": SECRETS})
-                history.response()
+        with (
+            AwkwardServer(redirects_to(location, status)) as server,
+            ft.Client(ca=tls.ca) as client,
+        ):
+            (history,) = run(client, {"url": server.url, "header": SECRETS})
+            history.response()
         assert server.requests[0].get("authorization") == "Bearer s3cret"
         assert server.requests[0].get("cookie") == "session=s3cret"
         assert_no_secrets(target.requests[0])
@@ -154,11 +163,14 @@ def test_user_and_password_of_the_url_do_not_follow_to_another_origin(good: Awkw
 
 
 def test_secrets_do_not_come_back_after_a_detour(good: AwkwardServer) -> None:
-    with AwkwardServer(redirects_to(good.url)) as away:
-        with AwkwardServer(redirects_to(away.url)) as server, ft.Client() as client:
-            run(client, {"url": server.url, "header": SECRETS})[0].response()
-            assert_no_secrets(away.requests[0])
-            assert_no_secrets(good.requests[0])
+    with (
+        AwkwardServer(redirects_to(good.url)) as away,
+        AwkwardServer(redirects_to(away.url)) as server,
+        ft.Client() as client,
+    ):
+        run(client, {"url": server.url, "header": SECRETS})[0].response()
+        assert_no_secrets(away.requests[0])
+        assert_no_secrets(good.requests[0])
 
 
 def redirected(status: str, options: dict[str, Any], good: AwkwardServer) -> Request:

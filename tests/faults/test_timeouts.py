@@ -33,25 +33,27 @@ def run_timed(client: ft.Client, options: dict[str, Any]) -> History:
 
 
 def test_time_can_run_out_in_the_queue() -> None:
-    with AwkwardServer(answers_behind_the_gate) as server:
-        with ft.Client(max_connections_per_host=1) as client:
-            holder, waiter = History(), History()
+    with (
+        AwkwardServer(answers_behind_the_gate) as server,
+        ft.Client(max_connections_per_host=1) as client,
+    ):
+        holder, waiter = History(), History()
 
-            def start() -> None:
-                task = client.request(url=server.url, timeout=20_000, **holder.callbacks())
-                waiting = client.request(
-                    url=server.url,
-                    timeout=TIMEOUT_MS,
-                    success=waiter.callbacks()["success"],
-                    fail=waiter.callbacks()["fail"],
-                    complete=lambda result: (waiter.callbacks()["complete"](result), task.abort()),
-                )
-                waiter.listen(waiting)
+        def start() -> None:
+            task = client.request(url=server.url, timeout=20_000, **holder.callbacks())
+            waiting = client.request(
+                url=server.url,
+                timeout=TIMEOUT_MS,
+                success=waiter.callbacks()["success"],
+                fail=waiter.callbacks()["fail"],
+                complete=lambda result: (waiter.callbacks()["complete"](result), task.abort()),
+            )
+            waiter.listen(waiting)
 
-            ft.run(start)
-            timed_out(waiter, "queue")
-            assert holder.error().errMsg == "request:fail abort"
-            assert len(server.peers) == 1
+        ft.run(start)
+        timed_out(waiter, "queue")
+        assert holder.error().errMsg == "request:fail abort"
+        assert len(server.peers) == 1
 
 
 def test_time_can_run_out_in_the_name_look_up(tls: ThrowawayTls) -> None:

@@ -1,0 +1,532 @@
+"""A Client's connections on one engine: where a transfer runs, the queue, redirects, commands."""
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset, strdup
+
+from ftcore.decode cimport decoder_finished
+from ftcore.libcurl cimport (
+    CURL, CURLE_BAD_CONTENT_ENCODING, CURLINFO_OS_ERRNO, CURLINFO_PRIVATE, CURLINFO_REDIRECT_URL,
+    CURLPAUSE_CONT, curl, curl_slist,
+)
+from ftcore.multi cimport multi, multi_add, multi_free, multi_new, multi_remove
+from ftcore.op cimport (
+    COMMAND_ABORT, COMMAND_DRAINED, COMMAND_LISTEN, COMMAND_PAUSE, COMMAND_RESUME,
+    COMMAND_START, EVENT_DONE, EVENT_FLUSH, OUTCOME_ABORTED, OUTCOME_BAD_REDIRECT, OUTCOME_CLOSED,
+    OUTCOME_INSECURE_REDIRECT, OUTCOME_NO_HEADERS, OUTCOME_NO_MEMORY, OUTCOME_OK, OUTCOME_TIMEOUT,
+    OUTCOME_TOO_MANY_REDIRECTS, OUTCOME_TOO_MANY_TASKS, now_ns, op,
+)
+from ftcore.profile cimport (
+    ENDED_AT, FETCH_START, QUEUE_END, QUEUE_START, REDIRECT_END, REDIRECT_START, RESPONSE_END,
+)
+from ftcore.reactor cimport (
+    defer, reactor_emit, reactor_timer_clear, reactor_timer_set, timer_node, undefer,
+)
+from ftcore.response cimport response_catch_up
+from ftcore.settings cimport template
+from ftcore.slot cimport (
+    EARLY_END, ENDED, RUNNING, WAITING, origin, pool, slot, slot_clear, slot_free, slot_new,
+    slot_prepare, xfer,
+)
+from ftcore.timing cimport timing_add_bytes, timing_leave_connection, timing_read_phases
+
+cdef extern from "<strings.h>" nogil:
+    int strncasecmp(const char *, const char *, size_t)
+
+cdef extern from "c/url.h" nogil:
+    int url_scheme(const char *)
+    int url_same_origin(const char *, const char *)
+    char *url_with_login(const char *, const char *)
+
+cdef enum:
+    REDIRECTS_AT_MOST = 20
+    CONNECTIONS_PER_MULTI = 32   # see multi.pxd
+    MULTIS_AT_MOST = 256
+    STREAMS_PER_CONNECTION = 100
+    WAITING_AT_MOST = 1000000
+
+#: Header fields that describe a body, and go with it; those that a stranger must not see.
+cdef const char **BODY_FIELDS = [
+    b"content-type:", b"content-encoding:", b"content-language:", b"content-location:", NULL]
+cdef const char **PRIVATE_FIELDS = [
+    b"authorization:", b"cookie:", b"proxy-authorization:", b"host:", NULL]
+
+
+# ---------------------------------------------------------------- places to run
+
+cdef origin *origin_of(pool *p, int number) noexcept nogil:
+    """NULL when memory is out."""
+    cdef int count
+    cdef origin *grown
+    if number >= p.origin_count:
+        count = number + 16
+        grown = <origin *>realloc(p.origins, count * sizeof(origin))
+        if grown == NULL:
+            return NULL
+        memset(grown + p.origin_count, 0, (count - p.origin_count) * sizeof(origin))
+        p.origins = grown
+        p.origin_count = count
+    return &p.origins[number]
+
+
+cdef int add_multi(pool *p, long http_version) noexcept nogil:
+    """Place of a new multi handle, -1 when memory or descriptors are out."""
+    cdef multi **grown
+    cdef multi *m
+    grown = <multi **>realloc(p.multis, (p.multi_count + 1) * sizeof(void *))
+    if grown == NULL:
+        return -1
+    p.multis = grown
+    m = multi_new(p.r, on_done, p.set.max_connections)
+    if m == NULL:
+        return -1
+    m.http_version = http_version
+    p.multis[p.multi_count] = m
+    p.multi_count += 1
+    return p.multi_count - 1
+
+
+cdef int choose_multi(pool *p, origin *g, template *t) noexcept nogil:
+    """Place of the multi handle to run on; -1 when there is none.
+
+    One with an idle connection to the origin if there is one, else the least loaded. What may
+    be multiplexed stays together, so that it can share a connection.
+    """
+    if g.idle_count:
+        if t.multiplex and g.multiplexed:
+            return g.idle[0]
+        g.idle_count -= 1
+        return g.idle[g.idle_count]
+    if t.multiplex and not g.single:
+        if g.home == 0:
+            g.home = least_loaded(p, t.http_version) + 1
+        return g.home - 1
+    return least_loaded(p, t.http_version)
+
+
+cdef int least_loaded(pool *p, long http_version) noexcept nogil:
+    """Place of a multi handle for new connections; -1 when there is none.
+
+    One HTTP version a handle: else libcurl would serve a request that may use HTTP/2 over the idle
+    connection of one that may not.
+    """
+    cdef int i, load, best = -1, fallback = -1, least = CONNECTIONS_PER_MULTI
+    for i in range(p.multi_count):
+        if p.multis[i].http_version != http_version:
+            continue
+        fallback = i
+        load = p.multis[i].sockets
+        if p.multis[i].running > load:
+            load = p.multis[i].running
+        if load < least:
+            least = load
+            best = i
+    if best >= 0:
+        return best
+    if p.multi_count < MULTIS_AT_MOST or fallback < 0:
+        i = add_multi(p, http_version)
+        return i if i >= 0 else fallback
+    p.next_full += 1
+    while p.multis[p.next_full % p.multi_count].http_version != http_version:
+        p.next_full += 1
+    return p.next_full % p.multi_count
+
+
+cdef void remember_idle(origin *g, int place, bint multiplexed) noexcept nogil:
+    """A connection to the origin may now be idle on that multi handle."""
+    cdef int *grown
+    if multiplexed and g.idle_count:
+        return
+    if g.idle_count == g.idle_room:
+        grown = <int *>realloc(g.idle, (g.idle_room * 2 + 16) * sizeof(int))
+        if grown == NULL:
+            return  # only a hint
+        g.idle = grown
+        g.idle_room = g.idle_room * 2 + 16
+    g.idle[g.idle_count] = place
+    g.idle_count += 1
+
+
+cdef slot *take_slot(pool *p, int place) noexcept nogil:
+    cdef multi *m = p.multis[place]
+    cdef slot *s = <slot *>m.spare
+    if s != NULL:
+        m.spare = s.next
+        return s
+    s = slot_new(m, p.set)
+    if s != NULL:
+        s.place = place
+        s.all_next = p.slots
+        p.slots = s
+    return s
+
+
+cdef void pool_give_slot(slot *s) noexcept nogil:
+    slot_clear(s)
+    s.x = NULL
+    s.next = <slot *>s.m.spare
+    s.m.spare = s
+
+
+# ---------------------------------------------------------------- the queue
+
+cdef bint has_room(pool *p, origin *g, template *t) noexcept nogil:
+    cdef int64_t per_host = p.set.max_connections_per_host
+    if t.multiplex and g.multiplexed:
+        return g.running < per_host * STREAMS_PER_CONNECTION
+    return g.running < per_host and p.running < p.set.max_connections
+
+
+cdef void list_origin(pool *p, int number) noexcept nogil:
+    cdef origin *g = &p.origins[number]
+    if g.listed:
+        return
+    g.listed = True
+    g.previous = -1
+    g.following = p.first_listed
+    if p.first_listed >= 0:
+        p.origins[p.first_listed].previous = number
+    p.first_listed = number
+
+
+cdef void unlist_origin(pool *p, int number) noexcept nogil:
+    cdef origin *g = &p.origins[number]
+    if g.previous >= 0:
+        p.origins[g.previous].following = g.following
+    else:
+        p.first_listed = g.following
+    if g.following >= 0:
+        p.origins[g.following].previous = g.previous
+    g.listed = False
+
+
+cdef void enqueue(pool *p, xfer *x) noexcept nogil:
+    cdef origin *g = &p.origins[x.t.origin]
+    x.state = WAITING
+    x.queue_following = NULL
+    x.queue_previous = g.waiting_last
+    if g.waiting_last != NULL:
+        g.waiting_last.queue_following = x
+    else:
+        g.waiting_first = x
+    g.waiting_last = x
+    p.waiting += 1
+    list_origin(p, x.t.origin)
+
+
+cdef void dequeue(pool *p, xfer *x) noexcept nogil:
+    cdef origin *g = &p.origins[x.t.origin]
+    if x.queue_previous != NULL:
+        x.queue_previous.queue_following = x.queue_following
+    else:
+        g.waiting_first = x.queue_following
+    if x.queue_following != NULL:
+        x.queue_following.queue_previous = x.queue_previous
+    else:
+        g.waiting_last = x.queue_previous
+    p.waiting -= 1
+    if g.waiting_first == NULL:
+        unlist_origin(p, x.t.origin)
+
+
+cdef xfer *next_waiting(pool *p) noexcept nogil:
+    """The transfer that has waited longest and may start; NULL when none may."""
+    cdef xfer *best = NULL
+    cdef xfer *head
+    cdef int number = p.first_listed
+    while number >= 0:
+        head = p.origins[number].waiting_first
+        if has_room(p, &p.origins[number], head.t) and (
+                best == NULL or head.ph.at[QUEUE_START] < best.ph.at[QUEUE_START]):
+            best = head
+        number = p.origins[number].following
+    return best
+
+
+cdef void pool_start_waiting(void *owner) noexcept nogil:
+    """As many as may start; after a batch of ends, so that aborting a queue starts nothing."""
+    cdef pool *p = <pool *>owner
+    cdef xfer *x
+    while p.waiting:
+        x = next_waiting(p)
+        if x == NULL:
+            break
+        dequeue(p, x)
+        start(p, x)
+
+
+# ---------------------------------------------------------------- one transfer
+
+cdef void start(pool *p, xfer *x) noexcept nogil:
+    """Onto the wire."""
+    cdef origin *g = origin_of(p, x.t.origin)
+    cdef int place = choose_multi(p, g, x.t)
+    cdef slot *s = take_slot(p, place) if place >= 0 else NULL
+    if s == NULL:
+        finish(x, OUTCOME_NO_MEMORY)
+        return
+    s.x = x
+    x.s = s
+    x.counted = not (x.t.multiplex and g.multiplexed)
+    p.running += x.counted
+    g.running += 1
+    x.state = RUNNING
+    x.ph.at[QUEUE_END] = x.ph.at[FETCH_START] = now_ns()
+    launch(x)
+
+
+cdef void launch(xfer *x) noexcept nogil:
+    """Hands the prepared handle to libcurl; also for the next hop of a redirect."""
+    cdef slot *s = x.s
+    if slot_prepare(s, x.home.set, x) != 0 or multi_add(s.m, s.easy) != 0:
+        s.verdict = OUTCOME_NO_MEMORY
+        s.m.running += 1  # `finish` will take it off
+        finish(x, OUTCOME_NO_MEMORY)
+
+
+cdef void finish(xfer *x, int outcome) noexcept nogil:
+    """Ends a transfer, whatever its state, and tells its owner. Never inside a libcurl callback."""
+    cdef pool *p = x.home
+    cdef slot *s = x.s
+    cdef origin *g
+    if x.state == ENDED:
+        return
+    if x.state == WAITING:
+        dequeue(p, x)
+        x.ph.at[QUEUE_END] = now_ns()
+    elif s != NULL:
+        g = &p.origins[x.t.origin]
+        if x.t.profile:
+            timing_read_phases(s, x, outcome)
+        curl.easy_getinfo(s.easy, CURLINFO_OS_ERRNO, &x.os_errno)
+        if s.open_errno:
+            x.os_errno = s.open_errno
+        if s.first_byte_at:
+            g.multiplexed = is_multiplexed(s)
+            g.single = not g.multiplexed
+            timing_leave_connection(s, g.single)
+        multi_remove(s.m, s.easy)
+        remember_idle(g, s.place, g.multiplexed)
+        g.running -= 1
+        p.running -= x.counted
+    x.state = ENDED
+    x.outcome = outcome
+    x.ph.at[ENDED_AT] = x.ph.at[RESPONSE_END] if x.ph.at[RESPONSE_END] else now_ns()
+    reactor_timer_clear(p.r, &x.timer)
+    if x.previous != NULL:
+        x.previous.following = x.following
+    else:
+        p.first = x.following
+    if x.following != NULL:
+        x.following.previous = x.previous
+    x.o.last.kind = EVENT_DONE
+    x.o.last.target = &x.o
+    reactor_emit(p.r, &x.o.last)
+    if p.waiting and not p.closed:
+        defer(&p.r.later, &p.starter)
+
+
+cdef bint is_multiplexed(slot *s) noexcept nogil:
+    """Whether the response came over h2 or h3: its status line says "HTTP/2" or "HTTP/3"."""
+    return s.head_length > 5 and (s.head[5] == 0x32 or s.head[5] == 0x33)
+
+
+cdef void on_done(CURL *easy, int result) noexcept nogil:
+    """libcurl has finished with a handle."""
+    cdef slot *s = NULL
+    cdef int outcome = result
+    curl.easy_getinfo(easy, CURLINFO_PRIVATE, &s)
+    if s.verdict == EARLY_END:
+        outcome = OUTCOME_OK
+    elif s.verdict:
+        outcome = s.verdict
+    elif result == OUTCOME_OK and not s.head_done:
+        # libcurl calls a response that was cut inside its header block a success
+        outcome = OUTCOME_NO_HEADERS
+    elif result == OUTCOME_OK and s.codec != NULL and not decoder_finished(s.codec):
+        outcome = CURLE_BAD_CONTENT_ENCODING  # the message was complete, what it carried was not
+    if outcome == OUTCOME_OK and s.redirecting:
+        outcome = follow(s.x)
+        if outcome == OUTCOME_OK:
+            return
+    finish(s.x, outcome)
+
+
+cdef void on_timeout(timer_node *node) noexcept nogil:
+    finish(<xfer *>node.owner, OUTCOME_TIMEOUT)
+
+
+# ---------------------------------------------------------------- redirects (RFC 9110 15.4, Fetch)
+
+cdef bint starts_with_one_of(const char *line, const char **names) noexcept nogil:
+    cdef size_t length
+    cdef int i = 0
+    while names[i] != NULL:
+        length = 0
+        while names[i][length] != 0:
+            length += 1
+        # "Name;" is libcurl's word for a field without a value
+        if strncasecmp(line, names[i], length - 1) == 0 and (
+                line[length - 1] == 0x3A or line[length - 1] == 0x3B):
+            return True
+        i += 1
+    return False
+
+
+cdef bint filter_headers(xfer *x) noexcept nogil:
+    """The header lines for the next hop. False: memory is out."""
+    cdef curl_slist *line = x.t.headers
+    cdef curl_slist *kept = NULL
+    cdef curl_slist *longer
+    while line != NULL:
+        if not (x.bare and starts_with_one_of(line.data, BODY_FIELDS)) and not (
+                x.estranged and starts_with_one_of(line.data, PRIVATE_FIELDS)):
+            longer = curl.slist_append(kept, line.data)
+            if longer == NULL:
+                curl.slist_free_all(kept)
+                return False
+            kept = longer
+        line = line.next
+    curl.slist_free_all(x.headers)
+    x.headers = kept
+    return True
+
+
+cdef int check_redirect(xfer *x, const char *here, const char *there) noexcept nogil:
+    cdef int scheme
+    if x.hops == REDIRECTS_AT_MOST:
+        return OUTCOME_TOO_MANY_REDIRECTS
+    scheme = url_scheme(there) if there != NULL else 0
+    if scheme == 0:
+        return OUTCOME_BAD_REDIRECT
+    if scheme == 1 and url_scheme(here) == 2 and not x.home.set.insecure_redirects:
+        return OUTCOME_INSECURE_REDIRECT
+    return OUTCOME_OK
+
+
+cdef int follow(xfer *x) noexcept nogil:
+    """Starts the next hop; not OUTCOME_OK when that may not or cannot be."""
+    cdef slot *s = x.s
+    cdef const char *here = x.url if x.url != NULL else x.t.url
+    cdef char *there = NULL
+    cdef char *copy
+    cdef int outcome
+    cdef bint bodied = not x.bare and not x.t.head
+    curl.easy_getinfo(s.easy, CURLINFO_REDIRECT_URL, &there)
+    outcome = check_redirect(x, here, there)
+    if outcome != OUTCOME_OK:
+        return outcome
+    if not url_same_origin(here, there):
+        x.estranged = True
+    copy = strdup(there) if x.estranged else url_with_login(here, there)
+    if copy == NULL:
+        return OUTCOME_NO_MEMORY
+    free(x.url)
+    x.url = copy
+    if bodied and (s.status == 303 and not is_get(x.t) or s.status < 303 and is_post(x.t)):
+        x.bare = True
+    if not filter_headers(x):
+        return OUTCOME_NO_MEMORY
+    timing_add_bytes(s, &x.sent_before, &x.received_before)
+    multi_remove(s.m, s.easy)
+    slot_clear(s)
+    x.hops += 1
+    if x.hops == 1:
+        x.ph.at[REDIRECT_START] = x.ph.at[FETCH_START]
+    x.ph.at[REDIRECT_END] = x.ph.at[FETCH_START] = now_ns()
+    launch(x)
+    return OUTCOME_OK
+
+
+cdef bint is_get(template *t) noexcept nogil:
+    return t.verb == NULL and not t.with_body and not t.head
+
+
+cdef bint is_post(template *t) noexcept nogil:
+    return t.verb == NULL and t.with_body
+
+
+# ---------------------------------------------------------------- commands
+
+cdef void begin(xfer *x) noexcept nogil:
+    cdef pool *p = x.home
+    cdef origin *g = origin_of(p, x.t.origin)
+    x.timer.owner = x
+    x.timer.fire = on_timeout
+    x.following = p.first
+    if p.first != NULL:
+        p.first.previous = x
+    p.first = x
+    if p.closed:
+        finish(x, OUTCOME_CLOSED)
+    elif g == NULL or reactor_timer_set(p.r, &x.timer, x.ph.at[QUEUE_START] + x.timeout) != 0:
+        finish(x, OUTCOME_NO_MEMORY)
+    elif g.waiting_first == NULL and has_room(p, g, x.t):
+        start(p, x)
+    elif p.waiting >= WAITING_AT_MOST:
+        finish(x, OUTCOME_TOO_MANY_TASKS)
+    else:
+        enqueue(p, x)
+
+
+cdef void let_flow(xfer *x) noexcept nogil:
+    """Lets libcurl go on with what it was told to wait with."""
+    if x.stalled and x.state == RUNNING and x.s != NULL:
+        x.stalled = False
+        curl.easy_pause(x.s.easy, CURLPAUSE_CONT)
+
+
+cdef void pool_on_transfer_command(op *o, unsigned commands) noexcept nogil:
+    cdef xfer *x = <xfer *>o
+    if commands & COMMAND_START:
+        begin(x)
+    if commands & COMMAND_ABORT:
+        finish(x, OUTCOME_ABORTED)
+    if x.state == ENDED and not commands & COMMAND_RESUME:
+        return
+    if commands & COMMAND_PAUSE:
+        x.held = True
+    if commands & COMMAND_LISTEN and x.state == RUNNING:
+        response_catch_up(x.s)
+    if commands & COMMAND_RESUME:
+        x.held = False
+        let_flow(x)
+        if not x.flush_queued and (x.state != ENDED or x.result_held):
+            x.flush_queued = True
+            x.flush_event.kind = EVENT_FLUSH
+            x.flush_event.target = &x.o
+            reactor_emit(x.home.r, &x.flush_event)
+    if commands & COMMAND_DRAINED and not x.held:
+        let_flow(x)
+
+
+cdef void pool_on_command(op *o, unsigned commands) noexcept nogil:
+    """COMMAND_CLOSE: every transfer ends; the handles go when its event has come through."""
+    cdef pool *p = <pool *>o
+    p.closed = True
+    while p.first != NULL:
+        finish(p.first, OUTCOME_CLOSED)
+    o.last.kind = EVENT_DONE
+    o.last.target = o
+    reactor_emit(p.r, &o.last)
+
+
+cdef void pool_free_handles(pool *p) noexcept nogil:
+    """All of libcurl's; no transfer is left."""
+    cdef int i
+    cdef slot *s = p.slots
+    cdef slot *following
+    undefer(&p.r.later, &p.starter)
+    while s != NULL:
+        following = s.all_next
+        slot_free(s)
+        s = following
+    p.slots = NULL
+    for i in range(p.multi_count):
+        multi_free(p.multis[i])
+    free(p.multis)
+    for i in range(p.origin_count):
+        free(p.origins[i].idle)
+    free(p.origins)
+    p.multis = NULL
+    p.origins = NULL
+    p.multi_count = p.origin_count = 0

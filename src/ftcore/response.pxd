@@ -1,0 +1,13 @@
+"""The response as it comes in: header lines, body bytes, chunks.
+
+libcurl's callbacks, called inside it; they write to the slot and its outbox and nothing else.
+"""
+from libc.stddef cimport size_t
+
+from ftcore.slot cimport slot
+
+# For CURLOPT_HEADERFUNCTION and CURLOPT_WRITEFUNCTION; the owner is the slot.
+cdef size_t response_header(char *, size_t, size_t, void *owner) noexcept nogil
+cdef size_t response_body(char *, size_t, size_t, void *owner) noexcept nogil
+# Kept header and body for listeners that have just come.
+cdef void response_catch_up(slot *) noexcept nogil

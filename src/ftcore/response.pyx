@@ -1,0 +1,321 @@
+"""The response as it comes in: header lines, body bytes, chunks. libcurl's callbacks."""
+from libc.stddef cimport size_t
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport realloc
+from libc.string cimport memcmp, memcpy
+
+from ftcore.buffers cimport memory_drop, memory_grow, memory_take
+from ftcore.decode cimport (
+    DECODE_NO_MEMORY, DECODE_OK, DECODE_STOPPED, decoder_feed, decoder_left, decoder_new,
+)
+from ftcore.libcurl cimport CURLE_BAD_CONTENT_ENCODING, CURL_WRITEFUNC_PAUSE
+from ftcore.op cimport (
+    EVENT_CHUNK, EVENT_HEADERS, OUTCOME_BAD_FRAMING, OUTCOME_BODY_TOO_LARGE, OUTCOME_NO_MEMORY,
+    OUTCOME_TOO_MANY_INTERIM, SLAB_ROOM, event, now_ns, slab, slab_hold, word_get,
+)
+from ftcore.reactor cimport reactor_emit, reactor_event
+from ftcore.slot cimport EARLY_END, WANT_CHUNKS, WANT_HEADERS, slot, xfer
+
+cdef extern from "<strings.h>" nogil:
+    int strncasecmp(const char *, const char *, size_t)
+
+cdef enum:
+    INTERIM_AT_MOST = 100
+
+
+cdef int status_of(const char *line, size_t length) noexcept nogil:
+    """The three digits of "HTTP/1.1 200 OK"; 0 when they are not there."""
+    cdef size_t i = 5
+    cdef int k, status = 0
+    while i < length and line[i] != 0x20:
+        i += 1
+    if i + 4 > length:
+        return 0
+    for k in range(1, 4):
+        if line[i + k] < 0x30 or line[i + k] > 0x39:
+            return 0
+        status = status * 10 + (line[i + k] - 0x30)
+    return status
+
+
+cdef bint keep_line(slot *s, const char *line, size_t length) noexcept nogil:
+    cdef size_t room = s.head_room
+    cdef char *grown
+    if s.head_length + length > room:
+        while s.head_length + length > room:
+            room = room * 2 if room else 1024
+        grown = <char *>realloc(s.head, room)
+        if grown == NULL:
+            s.verdict = OUTCOME_NO_MEMORY
+            return False
+        s.head = grown
+        s.head_room = room
+    memcpy(s.head + s.head_length, line, length)
+    s.head_length += length
+    return True
+
+
+cdef bint fits_63_bits(const char *value, size_t length) noexcept nogil:
+    """Whether a Content-Length is a number libcurl can count to; beyond, it reads to the close."""
+    cdef size_t i
+    cdef int digits = 0
+    cdef uint64_t number = 0
+    for i in range(length):
+        if value[i] >= 0x30 and value[i] <= 0x39 and (digits or value[i] != 0x30):
+            digits += 1
+            number = number * 10 + <uint64_t>(value[i] - 0x30)
+    return digits < 19 or (digits == 19 and number < <uint64_t>1 << 63)
+
+
+cdef bint names_charset(const char *value, size_t length) noexcept nogil:
+    """Whether "charset" stands in a content-type; which one is for the owner to read."""
+    cdef size_t i
+    for i in range(length - 7 if length > 7 else 0):
+        if strncasecmp(value + i, b"charset", 7) == 0:
+            return True
+    return False
+
+
+cdef bint is_redirect(int status) noexcept nogil:
+    return status == 301 or status == 302 or status == 303 or status == 307 or status == 308
+
+
+cdef bint end_of_block(slot *s) noexcept nogil:
+    """The blank line came. False: the transfer must not go on."""
+    cdef xfer *x = s.x
+    s.head_over = True
+    if s.status < 200:
+        s.interim += 1
+        if s.interim > INTERIM_AT_MOST:
+            s.verdict = OUTCOME_TOO_MANY_INTERIM
+            return False
+        return True
+    s.head_done = True
+    s.redirecting = x.t.follow and s.location and is_redirect(s.status)
+    if s.redirecting:
+        return True
+    if not begin_decoding(s):
+        return False
+    response_catch_up(s)
+    if x.t.tunnel:
+        s.verdict = EARLY_END
+        return False
+    return True
+
+
+cdef void response_catch_up(slot *s) noexcept nogil:
+    """Gives the listeners there are what was kept because there were none.
+
+    A script adds its listeners right after the call; where the engine runs in a thread of its own
+    it may have been faster.
+    """
+    cdef xfer *x = s.x
+    cdef event *e
+    cdef unsigned wants = word_get(&x.wants)
+    if wants & WANT_HEADERS and s.head_done and not s.redirecting and x.headers_event.kind == 0:
+        x.headers_event.kind = EVENT_HEADERS
+        x.headers_event.target = &x.o
+        reactor_emit(x.home.r, &x.headers_event)
+    if wants & WANT_CHUNKS and x.t.chunked and s.body != NULL:
+        e = reactor_event(x.home.r)
+        if e == NULL:
+            return  # it stays kept, for the result
+        e.kind = EVENT_CHUNK
+        e.target = &x.o
+        e.memory = s.body  # its hold goes along
+        e.start = s.body.data
+        e.length = s.body_length
+        x.unread += s.body_length
+        s.body = NULL
+        s.body_length = 0
+        reactor_emit(x.home.r, e)
+
+
+cdef size_t response_header(char *line, size_t size, size_t count, void *owner) noexcept nogil:
+    """Each line of each header block, and trailers."""
+    cdef slot *s = <slot *>owner
+    cdef size_t length = size * count
+    if s.first_byte_at == 0:
+        s.first_byte_at = now_ns()
+    if s.head_over or s.head_length == 0:
+        if length >= 5 and memcmp(line, b"HTTP/", 5) == 0:
+            s.head_length = 0
+            s.head_over = False
+            s.head_done = False
+            s.location = s.charset = s.has_length = s.has_coding = False
+            s.codings_length = 0
+            s.status = status_of(line, length)
+        elif s.head_over:
+            return length  # a trailer
+    if not keep_line(s, line, length):
+        return 0
+    if line[0] == 0x0A or (length == 2 and line[0] == 0x0D and line[1] == 0x0A):
+        return length if end_of_block(s) else 0
+    return length if read_field(s, line, length) else 0
+
+
+cdef bint add_codings(slot *s, const char *value, size_t length) noexcept nogil:
+    """Several lines are one list (RFC 9110 5.3)."""
+    if s.codings_length + length + 1 > sizeof(s.codings):
+        s.verdict = CURLE_BAD_CONTENT_ENCODING
+        return False
+    if s.codings_length:
+        s.codings[s.codings_length] = 0x2C
+        s.codings_length += 1
+    memcpy(s.codings + s.codings_length, value, length)
+    s.codings_length += length
+    return True
+
+
+cdef bint begin_decoding(slot *s) noexcept nogil:
+    """At the end of the header block. False: a coding that nobody asked for."""
+    cdef int problem = 0
+    if s.codings_length == 0 or s.codec != NULL or s.x.t.head or s.status in (204, 304):
+        return True
+    s.codec = decoder_new(s.codings, s.codings_length, &problem)
+    if problem:
+        s.verdict = OUTCOME_NO_MEMORY if problem == DECODE_NO_MEMORY else CURLE_BAD_CONTENT_ENCODING
+    return problem == 0
+
+
+cdef bint named(
+        const char *line, size_t length, const char *name, size_t name_length) noexcept nogil:
+    return length > name_length and strncasecmp(line, name, name_length) == 0
+
+
+cdef bint read_field(slot *s, const char *line, size_t length) noexcept nogil:
+    """What the engine itself must know of a header field. False: the response is refused."""
+    cdef char initial = line[0] | 0x20
+    if initial == 0x6C and named(line, length, b"location:", 9):
+        s.location = True
+    elif initial == 0x63 and named(line, length, b"content-type:", 13):
+        s.charset = names_charset(line + 13, length - 13)
+    elif initial == 0x63 and named(line, length, b"content-length:", 15):
+        s.has_length = True
+        if not fits_63_bits(line + 15, length - 15):
+            s.verdict = OUTCOME_BAD_FRAMING
+            return False
+    elif initial == 0x63 and named(line, length, b"content-encoding:", 17):
+        return add_codings(s, line + 17, length - 17)
+    elif initial == 0x74 and named(line, length, b"transfer-encoding:", 18):
+        s.has_coding = True
+    return True
+
+
+cdef bint keep_body(slot *s, const char *data, size_t length) noexcept nogil:
+    """Adds to the body that is kept in one piece."""
+    cdef slab *grown
+    cdef size_t room
+    if s.body_length + length > <size_t>s.x.home.set.max_kept_body:
+        s.verdict = OUTCOME_BODY_TOO_LARGE
+        return False
+    if s.body == NULL:
+        s.body = memory_take(length)
+        s.body_length = 0
+    elif s.body_length + length > s.body.room:
+        room = s.body.room * 2
+        if room < s.body_length + length:
+            room = s.body_length + length
+        grown = memory_grow(s.body, s.body_length, room)
+        if grown == NULL:
+            s.verdict = OUTCOME_NO_MEMORY
+            return False
+        s.body = grown
+    if s.body == NULL:
+        s.verdict = OUTCOME_NO_MEMORY
+        return False
+    memcpy(s.body.data + s.body_length, data, length)
+    s.body_length += length
+    return True
+
+
+cdef bint emit_chunk(slot *s, const char *data, size_t length) noexcept nogil:
+    """Writes to the stream slab, once, and tells the owner; what one read brought is one chunk."""
+    cdef xfer *x = s.x
+    cdef event *e
+    if s.stream == NULL or s.stream.room - s.stream_used < length:
+        if s.stream != NULL:
+            memory_drop(s.stream)
+        s.stream = memory_take(SLAB_ROOM if length < SLAB_ROOM else length)
+        s.stream_used = 0
+        s.last_chunk = NULL
+        if s.stream == NULL:
+            s.verdict = OUTCOME_NO_MEMORY
+            return False
+    memcpy(s.stream.data + s.stream_used, data, length)
+    if s.last_chunk != NULL and s.last_turn == x.home.r.turn:
+        s.last_chunk.length += length
+    else:
+        e = reactor_event(x.home.r)
+        if e == NULL:
+            s.verdict = OUTCOME_NO_MEMORY
+            return False
+        slab_hold(s.stream)
+        e.kind = EVENT_CHUNK
+        e.target = &x.o
+        e.memory = s.stream
+        e.start = s.stream.data + s.stream_used
+        e.length = length
+        reactor_emit(x.home.r, e)
+        s.last_chunk = e
+        s.last_turn = x.home.r.turn
+    s.stream_used += length
+    x.unread += length
+    return True
+
+
+cdef bint must_wait(xfer *x) noexcept nogil:
+    """Whether the owner wants no more for now."""
+    return x.held or (x.unread >= <size_t>x.home.set.max_buffered)
+
+
+cdef bint take(slot *s, const char *data, size_t length) noexcept nogil:
+    """Body bytes as the owner gets them. The copy made here is the only one after decoding."""
+    cdef xfer *x = s.x
+    s.taken += length
+    if s.taken > x.home.set.max_body:
+        s.verdict = OUTCOME_BODY_TOO_LARGE
+        return False
+    if x.t.chunked and word_get(&x.wants) & WANT_CHUNKS:
+        response_catch_up(s)
+        return emit_chunk(s, data, length)
+    return keep_body(s, data, length)
+
+
+cdef bint take_decoded(void *owner, const char *data, size_t length) noexcept nogil:
+    """One piece from the decoder; False also to make it wait."""
+    cdef slot *s = <slot *>owner
+    return take(s, data, length) and not must_wait(s.x)
+
+
+cdef size_t response_body(char *data, size_t size, size_t count, void *owner) noexcept nogil:
+    """Body bytes as they stand in the message, out of their transfer coding."""
+    cdef slot *s = <slot *>owner
+    cdef size_t length = size * count
+    if s.redirecting:
+        s.taken += length
+        if s.taken > s.x.home.set.max_kept_body:
+            s.verdict = OUTCOME_BODY_TOO_LARGE
+            return 0
+        return length
+    if must_wait(s.x):
+        s.x.stalled = True
+        return CURL_WRITEFUNC_PAUSE
+    if s.codec == NULL:
+        return length if take(s, data, length) else 0
+    return decode(s, data, length)
+
+
+cdef size_t decode(slot *s, const char *data, size_t length) noexcept nogil:
+    """Where the owner has enough in the middle of a piece, libcurl will bring the piece again."""
+    cdef int code = decoder_feed(s.codec, data + s.skip, length - s.skip, take_decoded, s)
+    if code == DECODE_OK:
+        s.skip = 0
+        return length
+    if code == DECODE_STOPPED and s.verdict == 0:
+        s.skip = length - decoder_left(s.codec)
+        s.x.stalled = True
+        return CURL_WRITEFUNC_PAUSE
+    if s.verdict == 0:
+        s.verdict = OUTCOME_NO_MEMORY if code == DECODE_NO_MEMORY else CURLE_BAD_CONTENT_ENCODING
+    return 0

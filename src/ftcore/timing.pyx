@@ -1,0 +1,195 @@
+"""When each phase was, as libcurl and our callbacks know it; and what its counters say."""
+from libc.stdint cimport int64_t
+from libc.string cimport strncpy
+
+from ftcore.libcurl cimport (
+    CURL, CURLINFO_ACTIVESOCKET, CURLINFO_APPCONNECT_TIME_T, CURLINFO_CONNECT_TIME_T,
+    CURLINFO_HEADER_SIZE, CURLINFO_HTTP_VERSION, CURLINFO_NAMELOOKUP_TIME_T, CURLINFO_NUM_CONNECTS,
+    CURLINFO_POSTTRANSFER_TIME_T, CURLINFO_PRETRANSFER_TIME_T, CURLINFO_PRIMARY_IP,
+    CURLINFO_PRIMARY_PORT, CURLINFO_QUEUE_TIME_T, CURLINFO_REQUEST_SIZE, CURLINFO_SIZE_DOWNLOAD_T,
+    CURLINFO_SIZE_UPLOAD_T, CURLINFO_STARTTRANSFER_TIME_T, CURLINFO_TOTAL_TIME_T,
+    CURL_HTTP_VERSION_1_1, CURL_HTTP_VERSION_2_0, CURL_HTTP_VERSION_3, curl,
+)
+from ftcore.profile cimport (
+    CONNECT_END, CONNECT_START, DNS_END, DNS_START, FETCH_START, QUEUE_END, REQUEST_END,
+    REQUEST_START, RESPONSE_END, RESPONSE_START, SSL_END, SSL_START, phases,
+)
+from ftcore.slot cimport request_url, slot, xfer
+
+cdef extern from "c/sock.h" nogil:
+    unsigned sock_rtt_us(int)
+    void sock_end(int)
+
+cdef extern from "c/url.h" nogil:
+    int url_scheme(const char *)
+
+cdef enum:
+    SEND_BUFFER = 65536  # libcurl's, for a request
+
+
+cdef int64_t micros(CURL *e, int what) noexcept nogil:
+    """A libcurl time in ns since the transfer began; 0: not reached, or too old a library."""
+    cdef int64_t us = 0
+    curl.easy_getinfo(e, what, &us)
+    return us * 1000
+
+
+cdef void timing_leave_connection(slot *s, bint single) noexcept nogil:
+    """Before the handle is removed: what must be known of the connection while it is idle."""
+    cdef int fd = -1
+    curl.easy_getinfo(s.easy, CURLINFO_ACTIVESOCKET, &fd)
+    if fd < 0 or fd >= s.m.r.source_count:
+        return
+    # over TLS, session tickets may well come in while it is idle
+    s.m.r.sources[fd].single = single and url_scheme(request_url(s.x)) == 1
+    if s.has_length and s.has_coding:
+        sock_end(fd)
+
+
+cdef void timing_add_bytes(slot *s, int64_t *sent, int64_t *received) noexcept nogil:
+    """Header and body bytes of the current hop, as carried in HTTP.
+
+    REQUEST_SIZE holds the header and what of the body went through libcurl's send buffer: all of
+    it over HTTP/1, one buffer of 64 KiB over HTTP/2 and 3.
+    """
+    cdef long request = 0, head = 0
+    cdef int64_t body = 0, uploaded = 0
+    curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &request)
+    curl.easy_getinfo(s.easy, CURLINFO_HEADER_SIZE, &head)
+    curl.easy_getinfo(s.easy, CURLINFO_SIZE_DOWNLOAD_T, &body)
+    curl.easy_getinfo(s.easy, CURLINFO_SIZE_UPLOAD_T, &uploaded)
+    sent[0] += request if request >= uploaded else request % SEND_BUFFER + uploaded
+    received[0] += head + body
+
+
+cdef void read_peer(slot *s, phases *p) noexcept nogil:
+    cdef const char *ip = NULL
+    cdef long port = 0, version = 0
+    cdef int fd = -1
+    curl.easy_getinfo(s.easy, CURLINFO_PRIMARY_IP, &ip)
+    if ip != NULL:
+        strncpy(p.ip, ip, sizeof(p.ip) - 1)
+    curl.easy_getinfo(s.easy, CURLINFO_PRIMARY_PORT, &port)
+    p.port = <int>port if port > 0 else 0
+    if s.first_byte_at:
+        curl.easy_getinfo(s.easy, CURLINFO_HTTP_VERSION, &version)
+        if version == CURL_HTTP_VERSION_1_1:
+            p.http = 1
+        elif version == CURL_HTTP_VERSION_2_0:
+            p.http = 2
+        elif version == CURL_HTTP_VERSION_3:
+            p.http = 3
+    if p.http != 3:
+        curl.easy_getinfo(s.easy, CURLINFO_ACTIVESOCKET, &fd)
+        if fd >= 0:
+            p.rtt_us = sock_rtt_us(fd)
+
+
+cdef int64_t not_before(phases *p, int which, int64_t at, int64_t floor) noexcept nogil:
+    """Writes a moment, no earlier than `floor`."""
+    p.at[which] = at if at > floor else floor
+    return p.at[which]
+
+
+cdef int64_t read_connect(
+        slot *s, phases *p, int64_t base, int64_t at, bint tls) noexcept nogil:
+    """DNS, connect and TLS moments; how far it got."""
+    cdef int64_t lookup = micros(s.easy, CURLINFO_NAMELOOKUP_TIME_T)
+    cdef int64_t tcp = micros(s.easy, CURLINFO_CONNECT_TIME_T)
+    cdef int64_t app = micros(s.easy, CURLINFO_APPCONNECT_TIME_T)
+    p.at[DNS_START] = at
+    if lookup == 0 and s.opened_at == 0:
+        return at
+    at = not_before(p, DNS_END, base + lookup if lookup else s.opened_at, at)
+    if s.opened_at == 0 and tcp == 0:
+        return at
+    at = not_before(p, CONNECT_START, s.opened_at if s.opened_at else at, at)
+    if tcp == 0 and tls and s.fd >= 0 and s.m.r.sources[s.fd].kept:
+        # libcurl tells of the TCP connection when TLS is through; we saw it wait for the answer
+        return read_tls_start(s, p, at)
+    if tcp == 0:
+        return at
+    if not tls:
+        return not_before(p, CONNECT_END, base + tcp, at)
+    at = not_before(p, SSL_START, base + tcp, at)
+    if app == 0:
+        return at
+    at = not_before(p, SSL_END, base + app, at)
+    return not_before(p, CONNECT_END, at, at)
+
+
+cdef int64_t read_tls_start(slot *s, phases *p, int64_t at) noexcept nogil:
+    cdef int64_t answered = s.m.r.sources[s.fd].answered_at
+    return not_before(p, SSL_START, answered, at) if answered else at
+
+
+cdef void read_exchange(
+        slot *s, phases *p, int64_t base, int64_t at, int outcome) noexcept nogil:
+    """Request and response moments.
+
+    libcurl stamps the phases that a transfer did not reach when it dies; so those of a transfer
+    that libcurl ended are taken only where a callback of ours saw them, or where its counters say
+    so. One that we end (time-out, abort) is asked while it is alive.
+    """
+    cdef int64_t sent, uploaded = 0
+    cdef long request = 0
+    cdef bint answered = s.first_byte_at != 0
+    if s.ready_at == 0:
+        return
+    at = not_before(
+        p, REQUEST_START,
+        base + micros(s.easy, CURLINFO_PRETRANSFER_TIME_T) if answered else s.ready_at, at)
+    curl.easy_getinfo(s.easy, CURLINFO_SIZE_UPLOAD_T, &uploaded)
+    curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &request)
+    if answered or outcome < 0 or (request and (s.x.bare or uploaded == s.x.body_length)):
+        sent = micros(s.easy, CURLINFO_POSTTRANSFER_TIME_T)
+        if sent:
+            not_before(p, REQUEST_END, base + sent, at)
+        elif answered:
+            p.at[REQUEST_END] = at
+    if not answered:
+        return
+    at = not_before(p, RESPONSE_START, s.first_byte_at, at)
+    if p.at[REQUEST_END] > at and (s.x.bare or s.x.body_length == 0):
+        p.at[REQUEST_END] = at  # rounding: without a body there is no answer before the end
+    if outcome == 0:
+        if p.at[REQUEST_END] > at:
+            at = p.at[REQUEST_END]
+        not_before(p, RESPONSE_END, base + micros(s.easy, CURLINFO_TOTAL_TIME_T), at)
+
+
+cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
+    """Fills x.ph; before the handle is removed.
+
+    libcurl's times count from the start of the hop. They are tied to our clock at the first
+    header line, where both are known; before that, at the moment the transfer was handed over.
+    """
+    cdef phases *p = &x.ph
+    cdef long connects = 0
+    cdef int i
+    cdef bint tls = url_scheme(request_url(x)) == 2
+    cdef int64_t base = p.at[FETCH_START]
+    cdef int64_t at = base
+    if s.first_byte_at:
+        base = s.first_byte_at - micros(s.easy, CURLINFO_STARTTRANSFER_TIME_T)
+        if base < at:
+            base = at
+    # waiting inside libcurl for a connection to multiplex on is queueing too
+    at = base + micros(s.easy, CURLINFO_QUEUE_TIME_T)
+    p.at[FETCH_START] = at
+    if x.hops == 0:
+        p.at[QUEUE_END] = at
+    p.sent = x.sent_before
+    p.received = x.received_before
+    timing_add_bytes(s, &p.sent, &p.received)
+    read_peer(s, p)
+    curl.easy_getinfo(s.easy, CURLINFO_NUM_CONNECTS, &connects)
+    if connects == 0 and s.ready_at:
+        p.reused = True
+        for i in range(DNS_START, CONNECT_END + 1):
+            p.at[i] = at
+    else:
+        at = read_connect(s, p, base, at, tls)
+        if p.http == 3 and p.at[CONNECT_END]:
+            p.rtt_us = <unsigned>((p.at[CONNECT_END] - p.at[CONNECT_START]) // 1000)
+    read_exchange(s, p, base, at, outcome)
