@@ -37,7 +37,7 @@ class Pair:
     right: object = None
 
 
-class Word(str, enum.Enum):
+class Word(str, enum.Enum):  # noqa: UP042 - str.Enum of before 3.11 is the case
     YES = "yes"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import ftnet as ft
-from tests.drivers import DRIVERS, ask, in_callback, in_run
+from tests.drivers import ask, in_callback, in_run
 from tests.history import History
 from tests.origins import LIMIT, Origin, failure, fetch
 from tests.profiles import check_profile
@@ -90,6 +90,7 @@ def test_the_headers_event_comes_before_the_body_is_there(plain: ft.Client, serv
     assert over.wait(LIMIT)
 
 
+@pytest.mark.parametrize("drive", ["run", "asyncio", "uvloop"], indirect=True)
 def test_callbacks_never_run_inside_the_call_that_asked(
     plain: ft.Client, refusing: str, drive: Callable[..., int | None]
 ) -> None:
@@ -104,8 +105,6 @@ def test_callbacks_never_run_inside_the_call_that_asked(
         inside[0] = False
         return tasks
 
-    if drive is DRIVERS["thread"]:
-        pytest.skip("there the callback may run while the call returns, on the other thread")
     drive(start_and_leave)
     assert seen == [False]
 

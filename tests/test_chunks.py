@@ -128,9 +128,7 @@ def test_compressed_bodies_come_in_decoded_chunks(client: ft.Client, origin: Ori
     assert b'"encoding": "gzip"' in text
 
 
-def test_without_a_listener_the_chunks_are_kept_for_data(
-    client: ft.Client, origin: Origin
-) -> None:
+def test_without_a_listener_the_chunks_are_kept_for_data(client: ft.Client, origin: Origin) -> None:
     assert fetch(client, f"{origin.base}/json", enableChunked=True).data == WIDGET
     response = fetch(
         client, f"{origin.base}/stream/9/5000", enableChunked=True, responseType="arraybuffer"

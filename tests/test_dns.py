@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import pytest
@@ -130,15 +131,14 @@ def test_a_silent_first_address_costs_no_more_than_the_head_start() -> None:
     """A listener with a full queue swallows the SYNs for ::1, 127.0.0.1 answers."""
     with AwkwardServer(answers) as raw, BlackHole(host="::1", port=raw.port):
         resolve = {f"two.test:{raw.port}": ["::1", "127.0.0.1"]}
-        with ft.Client(
-            resolve=resolve, happy_eyeballs_timeout=50, trust_env=False
-        ) as client:
+        with ft.Client(resolve=resolve, happy_eyeballs_timeout=50, trust_env=False) as client:
             response = fetch(client, f"http://two.test:{raw.port}/slow")
         profile = check_profile(response, reused=False)
         assert profile.peerIP == "127.0.0.1"
         assert 45 <= profile.durations["connect"] < 5000
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/net/tcp")
 def test_keepalive_and_nodelay_reach_the_socket(nginx: Any) -> None:
     """What the settings mean is the kernel's; that it is told so shows in /proc."""
     with ft.Client(tcp_keepalive=30_000, tcp_nodelay=True, trust_env=False) as client:

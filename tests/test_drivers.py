@@ -23,9 +23,7 @@ def test_callbacks_run_on_the_thread_that_was_promised(
     histories: list[History] = []
 
     def start() -> list[ft.RequestTask]:
-        asked = [
-            ask(client, f"{origin.base}/stream/2/100", enableChunked=True) for _ in range(8)
-        ]
+        asked = [ask(client, f"{origin.base}/stream/2/100", enableChunked=True) for _ in range(8)]
         histories.extend(history for _, history in asked)
         return [task for task, _ in asked]
 
@@ -53,6 +51,8 @@ def test_the_background_thread_is_one_for_all_and_no_daemon(server: Any) -> None
     assert len(set(seen)) == 1
     assert not seen[0].daemon
     assert seen[0] is not threading.current_thread()
+
+
 def test_each_of_many_threads_gets_its_own_answers(client: ft.Client, origin: Origin) -> None:
     wrong: list[Any] = []
 
@@ -166,9 +166,7 @@ class TestAwait:
 
         run_loop(main())
 
-    def test_it_raises_what_fail_got(
-        self, plain: ft.Client, run_loop: Callable[..., Any]
-    ) -> None:
+    def test_it_raises_what_fail_got(self, plain: ft.Client, run_loop: Callable[..., Any]) -> None:
         seen: list[ft.FtError] = []
 
         async def main() -> None:
@@ -272,5 +270,3 @@ class TestAwait:
 
 async def _await(task: ft.RequestTask) -> ft.Response:
     return await task
-
-

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
 
-from tests.processes import PROMPTLY, Script, run_script
+from tests.processes import LIMIT, PROMPTLY, Script, run_script
 from tests.servers.awkward import AwkwardServer
 from tests.servers.behaviours import answers, answers_behind_the_gate, silent
-
 
 INTERRUPTED = {
     "ft.run": """
@@ -229,6 +229,8 @@ def test_a_process_that_was_stopped_goes_on_where_it_was() -> None:
         assert script.line() == "ready"
         server.wait_for_requests(1)
         script.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, script.process.pid, os.WSTOPPED)
         server.gate.set()
+        assert server.passed.wait(LIMIT)
         script.process.send_signal(signal.SIGCONT)
         assert script.finish() == ["200"]

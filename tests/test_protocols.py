@@ -161,8 +161,7 @@ def test_large_bodies_both_ways_at_once(caddy: Any, version: str) -> None:
     expected = {"length": len(body), "sha256": hashlib.sha256(body).hexdigest()}
     with ft.Client(ca=caddy.ca, http_version=version, trust_env=False) as client:
         tasks = [
-            client.request(url=f"{caddy.behind}/upload", method="POST", data=body)
-            for _ in range(6)
+            client.request(url=f"{caddy.behind}/upload", method="POST", data=body) for _ in range(6)
         ]
         assert [task.result(LIMIT).data for task in tasks] == [expected] * 6
 

@@ -67,9 +67,7 @@ def test_https_goes_through_a_tunnel(http_proxy: Any, nginx: Any, way: str) -> N
 def test_a_tunnel_counts_as_part_of_connecting(http_proxy: Any, nginx: Any) -> None:
     with ft.Client(ca=nginx.ca, proxy=http_proxy.url, trust_env=False) as client:
         profile = check_profile(fetch(client, f"{nginx.https}/seen"), tls=True)
-    in_order(
-        profile, ("connectStart", "SSLconnectionStart", "SSLconnectionEnd", "connectEnd")
-    )
+    in_order(profile, ("connectStart", "SSLconnectionStart", "SSLconnectionEnd", "connectEnd"))
 
 
 def test_the_answer_to_connect_is_not_the_response(http_proxy: Any, nginx: Any) -> None:
@@ -86,9 +84,7 @@ def test_a_certificate_is_checked_through_a_tunnel_too(http_proxy: Any, nginx: A
 
 
 @pytest.mark.parametrize("way", ["http", "https"])
-def test_user_and_password_are_for_the_proxy_alone(
-    login_proxy: Any, server: Any, way: str
-) -> None:
+def test_user_and_password_are_for_the_proxy_alone(login_proxy: Any, server: Any, way: str) -> None:
     with ft.Client(ca=server.ca, proxy=with_login(login_proxy.url), trust_env=False) as client:
         response = fetch(client, f"{getattr(server, way)}/echo")
     headers = dict(response.data["headers"])
@@ -262,12 +258,8 @@ def test_the_environment_names_a_proxy(
         "    data = client.request(url=sys.argv[1]).result(20).data\n"
         "    print('via' in dict(data['headers']))\n"
     )
-    environment = {
-        name: value for name, value in os.environ.items() if "proxy" not in name.lower()
-    }
-    environment |= {
-        name: value.format(proxy=http_proxy.url) for name, value in variables.items()
-    }
+    environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    environment |= {name: value.format(proxy=http_proxy.url) for name, value in variables.items()}
     done = subprocess.run(
         [sys.executable, "-c", script, f"{server.http}/echo"],
         env=environment,

@@ -78,9 +78,7 @@ def test_a_manual_redirect_has_its_headers_event(plain: ft.Client, server: Any) 
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_each_redirect_status_is_followed(
-    client: ft.Client, origin: Origin, status: int
-) -> None:
+def test_each_redirect_status_is_followed(client: ft.Client, origin: Origin, status: int) -> None:
     response = fetch(client, to(origin.base, "/echo?x=1", status))
     assert (response.data["method"], response.data["query"]) == ("GET", "x=1")
 
@@ -213,9 +211,7 @@ def test_the_password_of_the_url_never_follows_to_another_origin(
     assert "authorization" not in headers
 
 
-def test_a_host_header_does_not_follow_to_another_origin(
-    trusting: ft.Client, server: Any
-) -> None:
+def test_a_host_header_does_not_follow_to_another_origin(trusting: ft.Client, server: Any) -> None:
     response = fetch(
         trusting, to(server.http, f"{server.https}/echo"), header={"Host": "first.test"}
     )

@@ -111,9 +111,7 @@ def test_a_mapping_and_keywords_together_are_refused() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
-def test_each_method_arrives_under_its_name(
-    client: ft.Client, origin: Origin, method: str
-) -> None:
+def test_each_method_arrives_under_its_name(client: ft.Client, origin: Origin, method: str) -> None:
     response = fetch(client, f"{origin.base}/echo", method=method)
     assert sent(response)["method"] == method
     check_profile(response, tls=origin.tls, protocol=origin.protocol)
@@ -300,9 +298,7 @@ def test_a_buffer_is_not_copied_but_held_until_it_has_been_sent(
         ("", "/"),
     ],
 )
-def test_the_path_and_query_arrive_byte_for_byte(
-    plain: ft.Client, asked: str, target: str
-) -> None:
+def test_the_path_and_query_arrive_byte_for_byte(plain: ft.Client, asked: str, target: str) -> None:
     with AwkwardServer(answers) as raw:
         fetch(plain, raw.url + asked)
         assert raw.requests[0].target == target

@@ -22,9 +22,7 @@ def headers_sent(response: ft.Response) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_the_content_type_is_json_unless_given(
-    plain: ft.Client, server: Any, method: str
-) -> None:
+def test_the_content_type_is_json_unless_given(plain: ft.Client, server: Any, method: str) -> None:
     response = fetch(plain, f"{server.http}/echo", method=method)
     assert headers_sent(response)["content-type"] == "application/json"
 

@@ -103,9 +103,7 @@ def test_the_environment_names_authorities(
         shutil.copy(certificates.ca, tmp_path)
         subprocess.run([openssl, "rehash", tmp_path], check=True)
         value = str(tmp_path)
-    script = (
-        "import sys, ftnet as ft\nprint(ft.request(url=sys.argv[1]).result(20).data['scheme'])"
-    )
+    script = "import sys, ftnet as ft\nprint(ft.request(url=sys.argv[1]).result(20).data['scheme'])"
     done = subprocess.run(
         [sys.executable, "-c", script, f"{nginx.https}/seen"],
         env={**os.environ, variable: value},
@@ -157,9 +155,7 @@ def test_a_host_header_does_not_change_whom_the_certificate_must_name(nginx: Any
 
 def test_a_client_certificate_is_shown(nginx: Any, certificates: Certificates) -> None:
     pair = certificates.client
-    with ft.Client(
-        ca=nginx.ca, cert=str(pair.chain), key=str(pair.key), trust_env=False
-    ) as client:
+    with ft.Client(ca=nginx.ca, cert=str(pair.chain), key=str(pair.key), trust_env=False) as client:
         for reused in (False, True):
             response = fetch(client, f"{nginx.client_only}/seen")
             assert response.data["client_verified"] == "SUCCESS"
@@ -177,9 +173,7 @@ def test_a_client_certificate_of_a_stranger_is_not_believed(
     nginx: Any, certificates: Certificates
 ) -> None:
     pair = certificates.stranger
-    with ft.Client(
-        ca=nginx.ca, cert=str(pair.chain), key=str(pair.key), trust_env=False
-    ) as client:
+    with ft.Client(ca=nginx.ca, cert=str(pair.chain), key=str(pair.key), trust_env=False) as client:
         assert fetch(client, f"{nginx.client_only}/seen").statusCode == 400
 
 
@@ -188,9 +182,7 @@ def test_a_client_certificate_does_not_leak_to_another_client(
 ) -> None:
     pair = certificates.client
     with (
-        ft.Client(
-            ca=nginx.ca, cert=str(pair.chain), key=str(pair.key), trust_env=False
-        ) as known,
+        ft.Client(ca=nginx.ca, cert=str(pair.chain), key=str(pair.key), trust_env=False) as known,
         ft.Client(ca=nginx.ca, trust_env=False) as unknown,
     ):
         for _ in range(2):
@@ -286,9 +278,7 @@ def test_sessions_of_one_client_are_not_resumed_by_another(nginx: Any) -> None:
             assert fetch(client, f"{nginx.https}/seen").data["session_reused"] == "."
 
 
-def test_plain_http_where_tls_was_expected_is_a_tls_failure(
-    plain: ft.Client, nginx: Any
-) -> None:
+def test_plain_http_where_tls_was_expected_is_a_tls_failure(plain: ft.Client, nginx: Any) -> None:
     error = failure(plain, nginx.http.replace("http:", "https:") + "/hello")
     assert error.errno == ft.Errno.TLS
     assert error.profile.requestStart == 0

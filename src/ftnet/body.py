@@ -139,7 +139,7 @@ def scalar(value: Any) -> str:
         return _number(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         # a value that cannot be written is a ValueError, whatever its type
-        raise ValueError("bytes; decode them or send all data as bytes")  # noqa: TRY004
+        raise ValueError("bytes; decode them or send all data as bytes")
     encoded = _json(value)
     if encoded.startswith(b'"'):  # a date, an Enum, a UUID …: its text, without the quotes
         return msgspec.json.decode(encoded, type=str)
@@ -151,7 +151,7 @@ def _pairs(data: Mapping[Any, Any], api: str) -> str:
     for name, value in data.items():
         if not isinstance(name, (str, int, float)):
             got = f"{name!r:.80}"
-            raise ValueError(f"{api}: data has a name that is no str, got {got}")  # noqa: TRY004
+            raise ValueError(f"{api}: data has a name that is no str, got {got}")
         try:
             pairs.append(f"{encode_component(scalar(name))}={encode_component(scalar(value))}")
         except ValueError as exc:
@@ -194,7 +194,7 @@ def _form(data: Any, api: str) -> bytes:
             raise ValueError(f"{api}: data cannot be a form: {exc}") from None
         if not isinstance(data, dict):
             takes = "a mapping, a str or bytes"
-            raise ValueError(f"{api}: data must be {takes} to go as {_FORM}")  # noqa: TRY004
+            raise ValueError(f"{api}: data must be {takes} to go as {_FORM}")
     return form_encode(data, api)
 
 

@@ -194,6 +194,8 @@ class LoopDriver(Driver):
 
 _by_loop: dict[int, LoopDriver] = {}
 _thread_drivers: weakref.WeakSet[ThreadDriver] = weakref.WeakSet()
+
+
 class _Local(threading.local):
     """What belongs to a thread: the driver that `run()` drives in it, and one of its own."""
 

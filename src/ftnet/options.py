@@ -70,7 +70,7 @@ def _shown(value: object) -> str:
     """Return the repr of ``value`` for a message: no credentials, 80 characters at most."""
     try:
         text = redact(repr(value))
-    except Exception as exc:  # noqa: BLE001  (the caller's own repr may raise anything)
+    except Exception as exc:
         text = f"<{type(value).__name__} whose repr raised {type(exc).__name__}>"
     return text if len(text) <= 80 else f"{text[:77]}..."
 

@@ -161,7 +161,7 @@ class Profile:
 
     @property
     def protocol(self) -> str:
-        """"http/1.1", "h2", "quic" (HTTP/3) or "unknown"."""
+        """ "http/1.1", "h2", "quic" (HTTP/3) or "unknown"."""
         return _PROTOCOLS[self._phases.http]
 
     @property

@@ -339,7 +339,7 @@ def _template(
     version = _http_version(client, given, https)
     if method == "CONNECT":
         return _tunnel(client, given, url, lines, authority)
-    plain_verb = method == "GET" and not has_body or method in ("HEAD", "POST")
+    plain_verb = (method == "GET" and not has_body) or method in ("HEAD", "POST")
     return Template(
         url.encode("ascii"),
         verb=None if plain_verb else method.encode("ascii"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -194,20 +194,24 @@ def test_a_request_body_cut_by_the_server_is_not_sent_again() -> None:
         assert len(server.peers) == 1
 
 
-@pytest.mark.parametrize("drive", ["thread", "asyncio"])
+async def awaited(client: ft.Client, url: str) -> None:
+    await client.request(url=url)
+
+
+WAITS: dict[str, Callable[[ft.Client, str], object]] = {
+    "thread": lambda client, url: client.request(url=url).result(20),
+    "asyncio": lambda client, url: asyncio.run(awaited(client, url)),
+}
+
+
+@pytest.mark.parametrize("drive", WAITS)
 @pytest.mark.parametrize(
     "name", ["closes_unanswered", "closed_without_any_of_the_body", "closed_without_last_chunk"]
 )
 def test_waiting_for_a_broken_exchange_raises_the_error(name: str, drive: str) -> None:
-    async def wait(client: ft.Client, url: str) -> None:
-        await client.request(url=url)
-
     with AwkwardServer(BEHAVIOURS[name]) as server, ft.Client() as client:
         with pytest.raises(ft.FtError, match="^request:fail ") as caught:
-            if drive == "asyncio":
-                asyncio.run(wait(client, server.url))
-            else:
-                client.request(url=server.url).result(20)
+            WAITS[drive](client, server.url)
         assert caught.value.errno == INTERRUPTED
         assert caught.value.profile.requestEnd > 0
         assert caught.value.profile.responseEnd == 0

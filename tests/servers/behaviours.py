@@ -62,6 +62,7 @@ def answers_behind_the_gate(peer: Peer) -> None:
         request = peer.read_request()
         peer.server.gate.wait()
         peer.answer(request.target.encode(), head=request.method == "HEAD")
+        peer.server.passed.set()
 
 
 # Silence, closing, resets.
