@@ -22,11 +22,11 @@ BOOKS = ("transfers", "slabs", "chunks")
 def pytest_report_header() -> list[str]:
     """The versions of the servers and of libcurl that this run is about."""
     servers = {
-        "nginx": version_of("nginx", "-v").removeprefix("nginx version: "),
+        "nginx": version_of("nginx", "-v").removeprefix("nginx version: nginx/"),
         "caddy": version_of("caddy", "version"),
         "tinyproxy": version_of("tinyproxy", "-v").removeprefix("tinyproxy "),
         "microsocks": version_of("microsocks"),
-        "dnsmasq": version_of("dnsmasq", "-v").partition(" Copyright")[0],
+        "dnsmasq": version_of("dnsmasq", "-v").removeprefix("Dnsmasq version ").partition(" ")[0],
     }
     lines = ["servers: " + ", ".join(f"{name} {told}" for name, told in servers.items())]
     try:

@@ -71,7 +71,7 @@ def _candidates() -> list[tuple[str, str]]:
         return [("FTCORE_LIBCURL", named)]
     found = []
     try:
-        import pycurl
+        import pycurl  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         pycurl = None
     if pycurl is not None:
@@ -144,7 +144,7 @@ def _open(ffi: Any, source: str, path: str) -> Library:
     lib = ffi.dlopen(path)
     addresses = _addresses(ffi, lib)
     info = lib.curl_version_info(0)
-    protocols = []
+    protocols: list[str] = []
     while info.protocols[len(protocols)]:
         protocols.append(_text(ffi, info.protocols[len(protocols)]))
     return Library(
