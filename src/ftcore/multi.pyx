@@ -161,7 +161,7 @@ cdef int multi_open_socket(multi *m, curl_sockaddr *address) noexcept nogil:
     s.wanted = s.registered = 0
     s.kept = True
     s.single = False
-    s.answered_at = 0
+    s.answered_at = s.rtt_at = 0
     m.sockets += 1
     return fd
 

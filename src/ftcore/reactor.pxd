@@ -33,6 +33,8 @@ cdef struct source:
     unsigned registered  # what the poller was told; may lag behind `wanted`
     bint kept            # opened and closed through us
     bint single          # plain HTTP/1 and idle: whatever comes in now is wrong
+    unsigned rtt_us      # the kernel's, and when it was asked
+    int64_t rtt_at
     int64_t answered_at  # when something was first waited for on it: TCP stands
 
 cdef struct deferred:

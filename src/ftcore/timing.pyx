@@ -14,6 +14,7 @@ from ftcore.profile cimport (
     CONNECT_END, CONNECT_START, DNS_END, DNS_START, FETCH_START, QUEUE_END, REQUEST_END,
     REQUEST_START, RESPONSE_END, RESPONSE_START, SSL_END, SSL_START, phases,
 )
+from ftcore.reactor cimport reactor, source
 from ftcore.slot cimport request_url, slot, xfer
 
 cdef extern from "c/sock.h" nogil:
@@ -25,6 +26,7 @@ cdef extern from "c/url.h" nogil:
 
 cdef enum:
     SEND_BUFFER = 65536  # libcurl's, for a request
+    RTT_EVERY = 10000000  # ns
 
 
 cdef int64_t micros(CURL *e, int what) noexcept nogil:
@@ -62,6 +64,14 @@ cdef void timing_add_bytes(slot *s, int64_t *sent, int64_t *received) noexcept n
     received[0] += head + body
 
 
+cdef unsigned smoothed_rtt(reactor *r, source *connection, int fd) noexcept nogil:
+    """The kernel's value, at most RTT_EVERY old: it is smoothed, and asking costs a system call."""
+    if connection.rtt_at == 0 or r.now - connection.rtt_at > RTT_EVERY:
+        connection.rtt_us = sock_rtt_us(fd)
+        connection.rtt_at = r.now
+    return connection.rtt_us
+
+
 cdef void read_peer(slot *s, phases *p) noexcept nogil:
     cdef const char *ip = NULL
     cdef long port = 0, version = 0
@@ -81,8 +91,8 @@ cdef void read_peer(slot *s, phases *p) noexcept nogil:
             p.http = 3
     if p.http != 3:
         curl.easy_getinfo(s.easy, CURLINFO_ACTIVESOCKET, &fd)
-        if fd >= 0:
-            p.rtt_us = sock_rtt_us(fd)
+        if fd >= 0 and fd < s.m.r.source_count:
+            p.rtt_us = smoothed_rtt(s.m.r, &s.m.r.sources[fd], fd)
 
 
 cdef int64_t not_before(phases *p, int which, int64_t at, int64_t floor) noexcept nogil:

@@ -108,6 +108,7 @@ class Profile:
     def rtt(self) -> float:
         """The kernel's smoothed round-trip time of this connection (TCP_INFO), ms; 0: unknown.
 
+        Read when the request ends, at most every 10 ms on one connection.
         For QUIC the time of the handshake, known on a new connection only.
         """
         return self._phases.rtt

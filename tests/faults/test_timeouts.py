@@ -151,20 +151,19 @@ def test_time_can_run_out_between_two_redirects(tls: ThrowawayTls) -> None:
         assert 1 < len(server.requests) < 6
 
 
-def test_time_runs_while_a_task_is_paused() -> None:
-    with AwkwardServer(BEHAVIOURS["body_for_ever"]) as server, ft.Client() as client:
+@pytest.mark.parametrize("name", ["body_for_ever", "slices_of_64_bytes", "one_byte_at_a_time"])
+def test_time_runs_while_a_task_is_paused(name: str) -> None:
+    """Also when all of the response has come meanwhile, so that only the caller is waited for."""
+    with AwkwardServer(BEHAVIOURS[name]) as server, ft.Client() as client:
         history = History()
-
-        def start() -> None:
-            task = client.request(
-                url=server.url, enableChunked=True, timeout=TIMEOUT_MS, **history.callbacks()
-            )
-            task.onChunkReceived(lambda _: task.pause())
-
+        options = {"url": server.url, "enableChunked": True, "timeout": TIMEOUT_MS}
+        task = client.request({**options, **history.callbacks()})
+        task.onChunkReceived(lambda _: task.pause())
         begin = time.monotonic()
-        ft.run(start)
+        assert history.wait().error().errMsg == "request:fail timeout"
         assert time.monotonic() - begin < 3
-        assert history.error().errMsg == "request:fail timeout"
+        task.resume()
+        assert history.names == ["fail", "complete"]
 
 
 def test_the_clients_timeout_holds_where_a_request_names_none() -> None:
