@@ -41,6 +41,9 @@ cdef class Chunk:
     The receive path wrote them once; views made from a chunk (``memoryview(chunk)``, slices)
     keep the memory, and it goes back to the pool when the last of them dies. Holding on to
     chunks costs memory, never correctness. ``bytes(chunk)`` copies.
+
+    From the socket to here a byte of a plain HTTP/1.1 body is copied once, from libcurl's receive
+    buffer into the slab; TLS and HTTP/2 copy two or three times more inside OpenSSL and nghttp2.
     """
 
     def __cinit__(self):
