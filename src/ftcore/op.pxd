@@ -61,7 +61,8 @@ cdef enum:
     COMMAND_RESUME = 8
     COMMAND_DRAINED = 16  # a listener has caught up
     COMMAND_LISTEN = 32   # a listener came; it gets what no other has had
-    COMMAND_CLOSE = 64
+    COMMAND_HELD = 64     # the end is kept back by a pause; the time limit still holds
+    COMMAND_CLOSE = 128
 
 cdef enum:
     EVENT_HEADERS = 1

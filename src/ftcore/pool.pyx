@@ -10,7 +10,7 @@ from ftcore.libcurl cimport (
 )
 from ftcore.multi cimport multi, multi_add, multi_free, multi_new, multi_remove
 from ftcore.op cimport (
-    COMMAND_ABORT, COMMAND_DRAINED, COMMAND_LISTEN, COMMAND_PAUSE, COMMAND_RESUME,
+    COMMAND_ABORT, COMMAND_DRAINED, COMMAND_HELD, COMMAND_LISTEN, COMMAND_PAUSE, COMMAND_RESUME,
     COMMAND_START, EVENT_DONE, EVENT_FLUSH, OUTCOME_ABORTED, OUTCOME_BAD_REDIRECT, OUTCOME_CLOSED,
     OUTCOME_INSECURE_REDIRECT, OUTCOME_NO_HEADERS, OUTCOME_NO_MEMORY, OUTCOME_OK, OUTCOME_TIMEOUT,
     OUTCOME_TOO_MANY_REDIRECTS, OUTCOME_TOO_MANY_TASKS, now_ns, op,
@@ -352,7 +352,21 @@ cdef void on_done(CURL *easy, int result) noexcept nogil:
 
 
 cdef void on_timeout(timer_node *node) noexcept nogil:
-    finish(<xfer *>node.owner, OUTCOME_TIMEOUT)
+    cdef xfer *x = <xfer *>node.owner
+    if x.state == ENDED:
+        x.expired = True
+        flush(x)
+    else:
+        finish(x, OUTCOME_TIMEOUT)
+
+
+cdef void flush(xfer *x) noexcept nogil:
+    """Lets the owner look at what it holds back."""
+    if not x.flush_queued:
+        x.flush_queued = True
+        x.flush_event.kind = EVENT_FLUSH
+        x.flush_event.target = &x.o
+        reactor_emit(x.home.r, &x.flush_event)
 
 
 # ---------------------------------------------------------------- redirects (RFC 9110 15.4, Fetch)
@@ -481,6 +495,8 @@ cdef void pool_on_transfer_command(op *o, unsigned commands) noexcept nogil:
         begin(x)
     if commands & COMMAND_ABORT:
         finish(x, OUTCOME_ABORTED)
+    if commands & COMMAND_HELD and x.result_held:
+        reactor_timer_set(x.home.r, &x.timer, x.ph.at[QUEUE_START] + x.timeout)
     if x.state == ENDED and not commands & COMMAND_RESUME:
         return
     if commands & COMMAND_PAUSE:
@@ -490,11 +506,8 @@ cdef void pool_on_transfer_command(op *o, unsigned commands) noexcept nogil:
     if commands & COMMAND_RESUME:
         x.held = False
         let_flow(x)
-        if not x.flush_queued and (x.state != ENDED or x.result_held):
-            x.flush_queued = True
-            x.flush_event.kind = EVENT_FLUSH
-            x.flush_event.target = &x.o
-            reactor_emit(x.home.r, &x.flush_event)
+        if x.state != ENDED or x.result_held:
+            flush(x)
     if commands & COMMAND_DRAINED and not x.held:
         let_flow(x)
 

@@ -124,6 +124,7 @@ cdef struct xfer:
     event flush_event
     bint flush_queued
     bint result_held         # the owner has EVENT_DONE but keeps it back
+    bint expired             # ... for longer than its time limit
     phases ph
     int hops                 # redirects followed; the rest is about the current hop
     char *url                # owned

@@ -37,6 +37,7 @@ cdef class Transfer(Operation):
     cdef int hold(self, what) except -1
     cdef int flush(self) except -1
     cdef int give_chunk(self, chunk) except -1
+    cdef int over(self) except -1
     cdef int let_go(self) except -1
     cdef int end(self) except -1
     cdef int finish(self, tuple result) except -1

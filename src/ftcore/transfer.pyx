@@ -10,16 +10,16 @@ from ftcore.buffers cimport chunk_new
 from ftcore.engine cimport Engine
 from ftcore.libcurl cimport curl
 from ftcore.op cimport (
-    COMMAND_ABORT, COMMAND_CLOSE, COMMAND_DRAINED, COMMAND_LISTEN, COMMAND_PAUSE, COMMAND_RESUME,
-    COMMAND_START, EVENT_CHUNK, EVENT_FLUSH, EVENT_HEADERS, OUTCOME_ABORTED, OUTCOME_OK, event,
-    now_ns, slab, word_or, word_set,
+    COMMAND_ABORT, COMMAND_CLOSE, COMMAND_DRAINED, COMMAND_HELD, COMMAND_LISTEN, COMMAND_PAUSE,
+    COMMAND_RESUME, COMMAND_START, EVENT_CHUNK, EVENT_FLUSH, EVENT_HEADERS, OUTCOME_ABORTED,
+    OUTCOME_OK, OUTCOME_TIMEOUT, event, now_ns, slab, word_or, word_set,
 )
 from ftcore.pool cimport (
     pool_free_handles, pool_give_slot, pool_on_command, pool_on_transfer_command,
     pool_start_waiting,
 )
 from ftcore.profile cimport QUEUE_START, phases_object
-from ftcore.reactor cimport reactor_post
+from ftcore.reactor cimport reactor_post, reactor_timer_clear
 from ftcore.settings cimport Settings, Template
 from ftcore.slot cimport WANT_CHUNKS, WANT_HEADERS, pool, slot, xfer
 
@@ -166,7 +166,7 @@ cdef class Transfer(Operation):
     cdef int handle(self, event *e) except -1:
         if e.kind == EVENT_FLUSH:
             self.x.flush_queued = False
-            return self.flush()
+            return self.over() if self.finished else self.flush()
         if e.kind == EVENT_CHUNK:
             chunk = chunk_new(e.memory, e.start, e.length)
             if self.paused or self.held_back:
@@ -182,6 +182,10 @@ cdef class Transfer(Operation):
             return 0
         return self.end()
 
+    cdef int over(self) except -1:
+        """Lets go of the object, unless an event of its own is still to come."""
+        return 0 if self.x.flush_queued else self.release(&self.x.o)
+
     cdef int hold(self, what) except -1:
         if self.held_back is None:
             self.held_back = []
@@ -189,7 +193,10 @@ cdef class Transfer(Operation):
         return 0
 
     cdef int flush(self) except -1:
-        """Delivers what was held back, until paused again."""
+        """Delivers what was held back, until paused again; or the time limit has come."""
+        if self.x.expired:
+            result = self.held_back[-1]
+            return self.finish((OUTCOME_TIMEOUT, result[3], 0, ""))
         while self.held_back and not self.paused:
             what = self.held_back.pop(0)
             if type(what) is not tuple:
@@ -245,12 +252,13 @@ cdef class Transfer(Operation):
         if self.paused or self.held_back:
             self.x.result_held = True
             self.pool.holding.add(self)
+            self.post(COMMAND_HELD)
             return self.hold((status, raw, body, phases, charset))
         self.finished = True
         try:
             self._succeeded(status, raw, body, phases, charset)
         finally:
-            self.release(&self.x.o)
+            self.over()
         return 0
 
     cdef int finish(self, tuple result) except -1:
@@ -260,6 +268,7 @@ cdef class Transfer(Operation):
         self.finished = True
         self.held_back = None
         self.pool.holding.discard(self)
+        reactor_timer_clear(&self.engine.r, &self.x.timer)
         try:
             if len(result) == 4:
                 self._failed(*result)
@@ -268,5 +277,5 @@ cdef class Transfer(Operation):
             else:
                 self._succeeded(*result)
         finally:
-            self.release(&self.x.o)
+            self.over()
         return 0
