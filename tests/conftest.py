@@ -67,10 +67,11 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(autouse=True)
-def books(request: pytest.FixtureRequest) -> Iterator[None]:
+def books(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """No test leaves a transfer, a chunk or receive memory behind.
 
-    One that failed is not asked: its traceback holds on to what it had.
+    One that failed is not asked: its traceback holds on to what it had. So do the records of
+    callbacks that raised, which another thread may log when the test itself is already over.
     """
     before = _open_accounts()
     yield
@@ -78,6 +79,8 @@ def books(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     end, ticker = time.monotonic() + LIMIT / 4, threading.Event()
     while not _balanced(before):
+        for phase in ("call", "teardown"):
+            caplog.get_records(phase).clear()
         gc.collect()
         if _balanced(before):
             break

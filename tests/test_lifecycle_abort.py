@@ -121,14 +121,13 @@ def test_abort_of_a_paused_task(client: ft.Client) -> None:
 
 @pytest.mark.parametrize("end", ["abort", "close"])
 def test_a_paused_task_whose_response_is_complete_can_be_ended(end: str, client: ft.Client) -> None:
-    with AwkwardServer(BEHAVIOURS["one_byte_at_a_time"]) as server:
-        # each on a connection of its own: this server answers once
-        alone = {"Connection": "close"}
-        task, history = begin(client, server.url, enableChunked=True, header=alone)
+    slowly = BEHAVIOURS["one_byte_at_a_time"]
+    with AwkwardServer(slowly) as server, AwkwardServer(slowly) as later:
+        task, history = begin(client, server.url, enableChunked=True)
         paused = threading.Event()
         task.onChunkReceived(lambda _: (task.pause(), paused.set()))
         assert paused.wait(LIMIT)
-        client.request(url=server.url, header=alone).result(LIMIT)
+        client.request(url=later.url).result(LIMIT)  # by then the first has been answered too
         assert not task.done()
         (task.abort if end == "abort" else client.close)()
         assert history.wait().names[-1] == "complete"
