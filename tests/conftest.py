@@ -67,7 +67,7 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(autouse=True)
-def books(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def books(request: pytest.FixtureRequest) -> Iterator[None]:
     """No test leaves a transfer, a chunk or receive memory behind.
 
     One that failed is not asked: its traceback holds on to what it had. So do the records of
@@ -78,9 +78,10 @@ def books(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> I
     if not request.node.stash.get(_passed, False):
         return
     end, ticker = time.monotonic() + LIMIT / 4, threading.Event()
+    logs = request.config.pluginmanager.getplugin("logging-plugin")
     while not _balanced(before):
-        for phase in ("call", "teardown"):
-            caplog.get_records(phase).clear()
+        for handler in (logs.caplog_handler, logs.report_handler):
+            handler.records.clear()
         gc.collect()
         if _balanced(before):
             break
