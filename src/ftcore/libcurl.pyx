@@ -5,6 +5,15 @@ from ftcore import _libcurl
 
 library = _libcurl.find()
 
+#: What a Client's http_version may be -> CURL_HTTP_VERSION_*
+HTTP_VERSIONS = {
+    "1.1": CURL_HTTP_VERSION_1_1,
+    "2": CURL_HTTP_VERSION_2TLS,
+    "2-prior-knowledge": CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE,
+    "3": CURL_HTTP_VERSION_3,
+    "3-only": CURL_HTTP_VERSION_3ONLY,
+}
+
 
 cdef void *address(str name):
     return <void *><uintptr_t>library.addresses.get(name, 0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from ftcore.buffers import Chunk
+from ftcore.libcurl import HTTP_VERSIONS
 from ftcore.profile import Phases
 from ftcore.settings import Template
 from ftnet import dispatch
@@ -31,16 +32,8 @@ _EXPECTED_AT: Final = 1_000_000
 _BODY_MISFIT: Final = -12
 #: Statuses of responses that never have a body (RFC 9110 6.4.1).
 _WITHOUT_BODY: Final = (204, 304)
-# CURL_HTTP_VERSION_*
-_HTTP_1_1, _HTTP_2_TLS, _HTTP_2_PRIOR, _HTTP_3, _HTTP_3_ONLY = 2, 4, 5, 30, 31
-_VERSIONS: Final = {
-    None: _HTTP_2_TLS,
-    "1.1": _HTTP_1_1,
-    "2": _HTTP_2_TLS,
-    "2-prior-knowledge": _HTTP_2_PRIOR,
-    "3": _HTTP_3,
-    "3-only": _HTTP_3_ONLY,
-}
+_HTTP_1_1, _HTTP_2_PRIOR = HTTP_VERSIONS["1.1"], HTTP_VERSIONS["2-prior-knowledge"]
+_NEGOTIATED: Final = HTTP_VERSIONS["2"]
 
 _decode_json = msgspec.json.Decoder().decode
 
@@ -315,15 +308,14 @@ def _decoder(given: Mapping[str, Any]) -> tuple[Decode, Any]:
 
 def _http_version(client: Client, given: Mapping[str, Any], https: bool) -> int:
     if given["enableQuic"] and https:
-        return _HTTP_3
+        return HTTP_VERSIONS["3"]
     if given["enableHttp2"] is False:
         return _HTTP_1_1
-    if given["enableHttp2"] and client.http_version is None:
-        return _HTTP_2_TLS
-    version = _VERSIONS[client.http_version]
-    if version in (_HTTP_3, _HTTP_3_ONLY) and not https:
-        return _HTTP_1_1 if version == _HTTP_3 else _HTTP_3_ONLY
-    return version
+    if client.http_version is None:
+        return _NEGOTIATED
+    if client.http_version == "3" and not https:
+        return _HTTP_1_1
+    return HTTP_VERSIONS[client.http_version]
 
 
 def _template(
