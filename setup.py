@@ -24,6 +24,8 @@ EXTENSIONS = {
     "engine": [],
     "multi": ["sock"],
     "settings": [],
+    "body": ["file"],
+    "sink": ["file"],
     "codec": [],
     "decode": [],
     "slot": [],

@@ -16,9 +16,11 @@ import pytest
 
 import ftnet as ft
 from benchmarks.servers import JSON, Nginx
-from ftnet.options import REQUEST_OPTIONS, header_lines, merge_options, prepare_url
+from ftnet.header import header_lines
+from ftnet.options import REQUEST_OPTIONS, merge_options
 from ftnet.results import Headers
 from ftnet.testing.server import Server
+from ftnet.url import prepare_url
 
 BATCH, AT_ONCE = 256, 64
 RAW_HEADER = b"\r\n".join(

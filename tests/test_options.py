@@ -14,16 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftnet.options import (
-    CLIENT_SETTINGS,
-    METHODS,
-    REQUEST_OPTIONS,
-    check_client_settings,
-    header_lines,
-    json_decoder,
-    merge_options,
-    prepare_url,
-)
+from ftnet.header import header_lines
+from ftnet.options import METHODS, REQUEST_OPTIONS, json_decoder, merge_options
+from ftnet.settings import CLIENT_SETTINGS, check_client_settings
+from ftnet.url import prepare_url
 
 URL = "http://h/"
 

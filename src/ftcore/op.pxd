@@ -53,6 +53,10 @@ cdef enum:
     OUTCOME_TOO_MANY_TASKS = -11
     OUTCOME_BAD_FRAMING = -13       # -12 is ftnet's: a body that is not of the type asked for
     OUTCOME_NOT_REPEATED = -14
+    OUTCOME_FILE = -15              # os_errno says why
+    OUTCOME_FILE_BUSY = -16
+    OUTCOME_FILE_CHANGED = -17
+    OUTCOME_NOT_A_FILE = -18
 
 cdef enum:
     COMMAND_START = 1
@@ -69,6 +73,7 @@ cdef enum:
     EVENT_CHUNK = 2
     EVENT_DONE = 3     # the last one that callers hear of
     EVENT_FLUSH = 4    # held-back events may be delivered now
+    EVENT_PROGRESS = 6
     EVENT_RELEASE = 5  # a command was still under way at EVENT_DONE; now the owner can go
 
 cdef struct op

@@ -3,16 +3,18 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset, strdup
 
+from ftcore.body cimport body_close, body_open
 from ftcore.decode cimport decoder_finished
 from ftcore.libcurl cimport (
-    CURL, CURLE_BAD_CONTENT_ENCODING, CURLINFO_OS_ERRNO, CURLINFO_PRIVATE, CURLINFO_REDIRECT_URL,
+    CURL, CURLE_BAD_CONTENT_ENCODING, CURLE_RANGE_ERROR, CURLINFO_OS_ERRNO, CURLINFO_PRIVATE, CURLINFO_REDIRECT_URL,
     CURLPAUSE_CONT, curl, curl_slist,
 )
 from ftcore.multi cimport multi, multi_add, multi_free, multi_new, multi_remove
 from ftcore.op cimport (
     COMMAND_ABORT, COMMAND_DRAINED, COMMAND_HELD, COMMAND_LISTEN, COMMAND_PAUSE, COMMAND_RESUME,
     COMMAND_START, EVENT_DONE, EVENT_FLUSH, OUTCOME_ABORTED, OUTCOME_BAD_REDIRECT, OUTCOME_CLOSED,
-    OUTCOME_INSECURE_REDIRECT, OUTCOME_NO_HEADERS, OUTCOME_NO_MEMORY, OUTCOME_OK, OUTCOME_TIMEOUT,
+    OUTCOME_FILE, OUTCOME_FILE_BUSY, OUTCOME_FILE_CHANGED, OUTCOME_INSECURE_REDIRECT,
+    OUTCOME_NOT_A_FILE, OUTCOME_NO_HEADERS, OUTCOME_NO_MEMORY, OUTCOME_OK, OUTCOME_TIMEOUT,
     OUTCOME_TOO_MANY_REDIRECTS, OUTCOME_TOO_MANY_TASKS, now_ns, op,
 )
 from ftcore.profile cimport (
@@ -23,14 +25,22 @@ from ftcore.reactor cimport (
 )
 from ftcore.response cimport response_catch_up
 from ftcore.settings cimport template
+from ftcore.sink cimport SINK_FAILED, SINK_START_OVER, sink_answer, sink_end, sink_open
 from ftcore.slot cimport (
-    EARLY_END, ENDED, RUNNING, WAITING, origin, pool, slot, slot_clear, slot_free, slot_new,
-    slot_prepare, xfer,
+    EARLY_END, ENDED, NEW, RUNNING, START_OVER, WAITING, origin, pool, slot, slot_clear, slot_free,
+    slot_new, slot_prepare, xfer,
 )
 from ftcore.timing cimport timing_add_bytes, timing_leave_connection, timing_read_phases
 
 cdef extern from "<strings.h>" nogil:
     int strncasecmp(const char *, const char *, size_t)
+
+cdef extern from "<errno.h>" nogil:
+    enum: EBUSY
+    enum: ESTALE
+
+cdef extern from "c/file.h" nogil:
+    enum: FILE_NOT_REGULAR
 
 cdef extern from "c/url.h" nogil:
     int url_scheme(const char *)
@@ -49,6 +59,8 @@ cdef const char **BODY_FIELDS = [
     b"content-type:", b"content-encoding:", b"content-language:", b"content-location:", NULL]
 cdef const char **PRIVATE_FIELDS = [
     b"authorization:", b"cookie:", b"proxy-authorization:", b"host:", NULL]
+#: Those that ask for a part of a file.
+cdef const char **RANGE_FIELDS = [b"range:", b"if-range:", NULL]
 
 
 # ---------------------------------------------------------------- places to run
@@ -223,6 +235,7 @@ cdef void dequeue(pool *p, xfer *x) noexcept nogil:
         x.queue_following.queue_previous = x.queue_previous
     else:
         g.waiting_last = x.queue_previous
+    x.state = NEW
     p.waiting -= 1
     if g.waiting_first == NULL:
         unlist_origin(p, x.t.origin)
@@ -259,8 +272,13 @@ cdef void pool_start_waiting(void *owner) noexcept nogil:
 cdef void start(pool *p, xfer *x) noexcept nogil:
     """Onto the wire."""
     cdef origin *g = origin_of(p, x.t.origin)
-    cdef int place = choose_multi(p, g, x.t)
-    cdef slot *s = take_slot(p, place) if place >= 0 else NULL
+    cdef slot *s
+    cdef int place
+    if not open_files(x):
+        finish(x, OUTCOME_FILE)
+        return
+    place = choose_multi(p, g, x.t)
+    s = take_slot(p, place) if place >= 0 else NULL
     if s == NULL:
         finish(x, OUTCOME_NO_MEMORY)
         return
@@ -272,6 +290,41 @@ cdef void start(pool *p, xfer *x) noexcept nogil:
     x.state = RUNNING
     x.ph.at[QUEUE_END] = x.ph.at[FETCH_START] = now_ns()
     launch(x)
+
+
+cdef bint open_files(xfer *x) noexcept nogil:
+    """What is sent from files and written to them; no more are open than transfers run."""
+    cdef sink_answer answer
+    if x.source != NULL:
+        if not body_open(x.source, x.home.r):
+            return False
+        x.body_length = x.progress_total = x.source.length
+    if x.file != NULL:
+        answer = sink_open(x.file, x.home.r)
+        if answer == SINK_FAILED:
+            return False
+        if answer == SINK_START_OVER:
+            x.whole = x.altered = True
+            return filter_headers(x)
+    return True
+
+
+cdef int file_outcome(xfer *x) noexcept nogil:
+    """What went wrong with a file, and its errno."""
+    cdef int problem = 0
+    if x.source != NULL:
+        problem = x.source.os_errno
+    if problem == 0 and x.file != NULL:
+        problem = x.file.os_errno
+    x.os_errno = 0
+    if problem == EBUSY:
+        return OUTCOME_FILE_BUSY
+    if problem == ESTALE:
+        return OUTCOME_FILE_CHANGED
+    if problem == FILE_NOT_REGULAR:
+        return OUTCOME_NOT_A_FILE
+    x.os_errno = problem
+    return OUTCOME_FILE
 
 
 cdef void launch(xfer *x) noexcept nogil:
@@ -290,6 +343,10 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
     cdef origin *g
     if x.state == ENDED:
         return
+    if x.source != NULL:
+        body_close(x.source)
+    if x.file != NULL and not sink_end(x.file, outcome == OUTCOME_OK) and outcome == OUTCOME_OK:
+        outcome = OUTCOME_FILE
     if x.state == WAITING:
         dequeue(p, x)
         x.ph.at[QUEUE_END] = now_ns()
@@ -309,7 +366,7 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
         g.running -= 1
         p.running -= x.counted
     x.state = ENDED
-    x.outcome = outcome
+    x.outcome = file_outcome(x) if outcome == OUTCOME_FILE else outcome
     x.ph.at[ENDED_AT] = x.ph.at[RESPONSE_END] if x.ph.at[RESPONSE_END] else now_ns()
     reactor_timer_clear(p.r, &x.timer)
     if x.previous != NULL:
@@ -335,7 +392,11 @@ cdef void on_done(CURL *easy, int result) noexcept nogil:
     cdef slot *s = NULL
     cdef int outcome = result
     curl.easy_getinfo(easy, CURLINFO_PRIVATE, &s)
-    if s.verdict == EARLY_END:
+    if s.verdict == START_OVER:
+        outcome = start_over(s.x)
+        if outcome == OUTCOME_OK:
+            return
+    elif s.verdict == EARLY_END:
         outcome = OUTCOME_OK
     elif s.verdict:
         outcome = s.verdict
@@ -393,7 +454,8 @@ cdef bint filter_headers(xfer *x) noexcept nogil:
     cdef curl_slist *longer
     while line != NULL:
         if not (x.bare and starts_with_one_of(line.data, BODY_FIELDS)) and not (
-                x.estranged and starts_with_one_of(line.data, PRIVATE_FIELDS)):
+                x.estranged and starts_with_one_of(line.data, PRIVATE_FIELDS)) and not (
+                x.whole and starts_with_one_of(line.data, RANGE_FIELDS)):
             longer = curl.slist_append(kept, line.data)
             if longer == NULL:
                 curl.slist_free_all(kept)
@@ -438,15 +500,31 @@ cdef int follow(xfer *x) noexcept nogil:
     x.url = copy
     if bodied and (s.status == 303 and not is_get(x.t) or s.status < 303 and is_post(x.t)):
         x.bare = True
+    x.hops += 1
+    if x.hops == 1:
+        x.ph.at[REDIRECT_START] = x.ph.at[FETCH_START]
+    x.ph.at[REDIRECT_END] = now_ns()
+    return send_again(x)
+
+
+cdef int start_over(xfer *x) noexcept nogil:
+    """What was kept of a file can't be gone on with: the whole is asked for."""
+    if x.whole:
+        return CURLE_RANGE_ERROR
+    x.whole = True
+    return send_again(x)
+
+
+cdef int send_again(xfer *x) noexcept nogil:
+    """Another request in the place of the one that has ended; not OUTCOME_OK when it can't be."""
+    cdef slot *s = x.s
+    x.altered = True
     if not filter_headers(x):
         return OUTCOME_NO_MEMORY
     timing_add_bytes(s, &x.sent_before, &x.received_before)
     multi_remove(s.m, s.easy)
     slot_clear(s)
-    x.hops += 1
-    if x.hops == 1:
-        x.ph.at[REDIRECT_START] = x.ph.at[FETCH_START]
-    x.ph.at[REDIRECT_END] = x.ph.at[FETCH_START] = now_ns()
+    x.ph.at[FETCH_START] = now_ns()
     launch(x)
     return OUTCOME_OK
 

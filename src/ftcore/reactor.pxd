@@ -77,6 +77,8 @@ cdef void reactor_timer_clear(reactor *, timer_node *) noexcept nogil
 cdef void defer(deferred_list *, deferred *) noexcept nogil
 cdef void undefer(deferred_list *, deferred *) noexcept nogil
 cdef source *reactor_source(reactor *, int fd) noexcept nogil
+# A descriptor that is not watched; a forked child must close it, too. False: memory is out.
+cdef bint reactor_hold(reactor *, int fd) noexcept nogil
 cdef int reactor_watch(reactor *, int fd, unsigned wanted) noexcept nogil
 cdef void reactor_forget(reactor *, int fd) noexcept nogil
 cdef void reactor_emit(reactor *, event *) noexcept nogil

@@ -264,6 +264,14 @@ cdef source *reactor_source(reactor *r, int fd) noexcept nogil:
     return &r.sources[fd]
 
 
+cdef bint reactor_hold(reactor *r, int fd) noexcept nogil:
+    cdef source *s = reactor_source(r, fd)
+    if s != NULL:
+        memset(s, 0, sizeof(source))
+        s.kept = True
+    return s != NULL
+
+
 cdef int reactor_watch(reactor *r, int fd, unsigned wanted) noexcept nogil:
     """Says what a descriptor is watched for; its entry has `ready` and `owner` set. 0, or -errno.
 

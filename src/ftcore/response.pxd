@@ -3,11 +3,14 @@
 libcurl's callbacks, called inside it; they write to the slot and its outbox and nothing else.
 """
 from libc.stddef cimport size_t
+from libc.stdint cimport int64_t
 
-from ftcore.slot cimport slot
+from ftcore.slot cimport slot, xfer
 
 # For CURLOPT_HEADERFUNCTION and CURLOPT_WRITEFUNCTION; the owner is the slot.
 cdef size_t response_header(char *, size_t, size_t, void *owner) noexcept nogil
 cdef size_t response_body(char *, size_t, size_t, void *owner) noexcept nogil
+# So many bytes of a file have been sent or received; the owner hears of it now and then.
+cdef void progress(xfer *, int64_t done) noexcept nogil
 # Kept header and body for listeners that have just come.
 cdef void response_catch_up(slot *) noexcept nogil

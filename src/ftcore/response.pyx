@@ -1,6 +1,6 @@
 """The response as it comes in: header lines, body bytes, chunks. libcurl's callbacks."""
 from libc.stddef cimport size_t
-from libc.stdint cimport uint64_t
+from libc.stdint cimport INT64_MAX, int64_t
 from libc.stdlib cimport realloc
 from libc.string cimport memcmp, memcpy
 
@@ -10,17 +10,22 @@ from ftcore.decode cimport (
 )
 from ftcore.libcurl cimport CURLE_BAD_CONTENT_ENCODING, CURL_WRITEFUNC_PAUSE
 from ftcore.op cimport (
-    EVENT_CHUNK, EVENT_HEADERS, OUTCOME_BAD_FRAMING, OUTCOME_BODY_TOO_LARGE, OUTCOME_NO_MEMORY,
-    OUTCOME_TOO_MANY_INTERIM, SLAB_ROOM, event, now_ns, slab, slab_hold, word_get,
+    EVENT_CHUNK, EVENT_HEADERS, EVENT_PROGRESS, OUTCOME_BAD_FRAMING, OUTCOME_BODY_TOO_LARGE,
+    OUTCOME_FILE, OUTCOME_NO_MEMORY, OUTCOME_TOO_MANY_INTERIM, SLAB_ROOM, event, now_ns, slab,
+    slab_hold, word_get,
 )
 from ftcore.reactor cimport reactor_emit, reactor_event
-from ftcore.slot cimport EARLY_END, WANT_CHUNKS, WANT_HEADERS, slot, xfer
+from ftcore.sink cimport SINK_READY, SINK_START_OVER, sink_answer, sink_begin, sink_write
+from ftcore.slot cimport (
+    EARLY_END, START_OVER, WANT_CHUNKS, WANT_HEADERS, WANT_PROGRESS, slot, xfer,
+)
 
 cdef extern from "<strings.h>" nogil:
     int strncasecmp(const char *, const char *, size_t)
 
 cdef enum:
     INTERIM_AT_MOST = 100
+    PROGRESS_EVERY = 50000000  # ns
 
 
 cdef int status_of(const char *line, size_t length) noexcept nogil:
@@ -55,16 +60,21 @@ cdef bint keep_line(slot *s, const char *line, size_t length) noexcept nogil:
     return True
 
 
-cdef bint fits_63_bits(const char *value, size_t length) noexcept nogil:
-    """Whether a Content-Length is a number libcurl can count to; beyond, it reads to the close."""
-    cdef size_t i
-    cdef int digits = 0
-    cdef uint64_t number = 0
-    for i in range(length):
-        if value[i] >= 0x30 and value[i] <= 0x39 and (digits or value[i] != 0x30):
-            digits += 1
-            number = number * 10 + <uint64_t>(value[i] - 0x30)
-    return digits < 19 or (digits == 19 and number < <uint64_t>1 << 63)
+cdef int64_t number(const char *value, size_t length) noexcept nogil:
+    """The digits at the start as a number, -1 where it has more than 63 bits; 0 without any.
+
+    Beyond 63 bits libcurl ignores a Content-Length and reads to the close.
+    """
+    cdef size_t i = 0
+    cdef int64_t so_far = 0
+    while i < length and (value[i] == 0x20 or value[i] == 0x09):
+        i += 1
+    while i < length and value[i] >= 0x30 and value[i] <= 0x39:
+        if so_far > (INT64_MAX - (value[i] - 0x30)) // 10:
+            return -1
+        so_far = so_far * 10 + (value[i] - 0x30)
+        i += 1
+    return so_far
 
 
 cdef bint names_charset(const char *value, size_t length) noexcept nogil:
@@ -94,13 +104,41 @@ cdef bint end_of_block(slot *s) noexcept nogil:
     s.redirecting = x.t.follow and s.location and is_redirect(s.status)
     if s.redirecting:
         return True
-    if not begin_decoding(s):
+    if not begin_decoding(s) or (x.file != NULL and not begin_file(s)):
         return False
     response_catch_up(s)
     if x.t.tunnel:
         s.verdict = EARLY_END
         return False
     return True
+
+
+cdef bint begin_file(slot *s) noexcept nogil:
+    """The response has a file to go to, or must not go on."""
+    cdef xfer *x = s.x
+    cdef sink_answer answer = sink_begin(x.file, s.status, s.first_of_range, s.codec != NULL)
+    if answer != SINK_READY:
+        s.verdict = START_OVER if answer == SINK_START_OVER else OUTCOME_FILE
+        return False
+    x.progress_from = x.file.length
+    if s.has_length and not s.has_coding:
+        x.progress_total = x.progress_from + s.content_length
+    return True
+
+
+cdef void progress(xfer *x, int64_t done) noexcept nogil:
+    """So many bytes of a file have been sent or received; the owner hears of it now and then."""
+    if done > x.progress_done:
+        x.progress_done = done
+    if x.progress_queued or not word_get(&x.wants) & WANT_PROGRESS:
+        return
+    if x.home.r.now - x.progress_at < PROGRESS_EVERY:
+        return
+    x.progress_at = x.home.r.now
+    x.progress_queued = True
+    x.progress_event.kind = EVENT_PROGRESS
+    x.progress_event.target = &x.o
+    reactor_emit(x.home.r, &x.progress_event)
 
 
 cdef void response_catch_up(slot *s) noexcept nogil:
@@ -144,7 +182,12 @@ cdef size_t response_header(char *line, size_t size, size_t count, void *owner) 
             s.head_done = False
             s.location = s.charset = s.has_length = s.has_coding = False
             s.codings_length = 0
+            s.first_of_range = -1
             s.status = status_of(line, length)
+            if s.status == 100:
+                s.continued = True
+            elif s.answered_at == 0:
+                s.answered_at = now_ns() if s.continued else s.first_byte_at
         elif s.head_over:
             return length  # a trailer
     if not keep_line(s, line, length):
@@ -192,9 +235,12 @@ cdef bint read_field(slot *s, const char *line, size_t length) noexcept nogil:
         s.charset = names_charset(line + 13, length - 13)
     elif initial == 0x63 and named(line, length, b"content-length:", 15):
         s.has_length = True
-        if not fits_63_bits(line + 15, length - 15):
+        s.content_length = number(line + 15, length - 15)
+        if s.content_length < 0:
             s.verdict = OUTCOME_BAD_FRAMING
             return False
+    elif initial == 0x63 and named(line, length, b"content-range: bytes ", 21):
+        s.first_of_range = number(line + 21, length - 21)
     elif initial == 0x63 and named(line, length, b"content-encoding:", 17):
         return add_codings(s, line + 17, length - 17)
     elif initial == 0x74 and named(line, length, b"transfer-encoding:", 18):
@@ -276,6 +322,11 @@ cdef bint take(slot *s, const char *data, size_t length) noexcept nogil:
     if s.taken > x.home.set.max_body:
         s.verdict = OUTCOME_BODY_TOO_LARGE
         return False
+    if x.file != NULL:
+        if not sink_write(x.file, data, length):
+            s.verdict = OUTCOME_FILE
+            return False
+        return True
     if x.t.chunked and word_get(&x.wants) & WANT_CHUNKS:
         response_catch_up(s)
         return emit_chunk(s, data, length)
@@ -301,9 +352,14 @@ cdef size_t response_body(char *data, size_t size, size_t count, void *owner) no
     if must_wait(s.x):
         s.x.stalled = True
         return CURL_WRITEFUNC_PAUSE
-    if s.codec == NULL:
-        return length if take(s, data, length) else 0
-    return decode(s, data, length)
+    if s.codec != NULL:
+        length = decode(s, data, length)
+    elif not take(s, data, length):
+        return 0
+    if s.x.file != NULL and length != CURL_WRITEFUNC_PAUSE:
+        s.wire += length
+        progress(s.x, s.x.progress_from + s.wire)
+    return length
 
 
 cdef size_t decode(slot *s, const char *data, size_t length) noexcept nogil:

@@ -10,6 +10,7 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 
+from ftcore.body cimport body
 from ftcore.decode cimport decoder
 from ftcore.libcurl cimport CURL, curl_slist
 from ftcore.multi cimport multi
@@ -17,6 +18,7 @@ from ftcore.op cimport atomic_word, event, op, slab
 from ftcore.profile cimport phases
 from ftcore.reactor cimport deferred, reactor, timer_node
 from ftcore.settings cimport settings, template
+from ftcore.sink cimport sink
 
 cdef enum state:
     NEW
@@ -27,6 +29,7 @@ cdef enum state:
 cdef enum:
     WANT_HEADERS = 1
     WANT_CHUNKS = 2
+    WANT_PROGRESS = 4
 
 cdef struct slot:
     # A libcurl handle and the response that is coming in on it. Lives on one multi handle.
@@ -48,6 +51,8 @@ cdef struct slot:
     bint charset             # its content-type names one
     bint has_length          # Content-Length and
     bint has_coding          # Transfer-Encoding came, both: not to be trusted (RFC 9112 6.1)
+    int64_t content_length   # ... and what it says
+    int64_t first_of_range   # of Content-Range; -1: none
     int fd                   # the last socket opened; -1: none
     int open_errno           # why opening one failed
     bint redirecting         # this body is not for the caller
@@ -57,6 +62,7 @@ cdef struct slot:
     size_t skip              # bytes it has had of what libcurl will deliver again
     int verdict              # an OUTCOME_* that made a callback refuse; EARLY_END
     int64_t taken            # decoded body bytes
+    int64_t wire             # body bytes before decoding
     slab *body               # kept body; one hold
     size_t body_length
     slab *stream             # chunks are written here; one hold
@@ -66,6 +72,8 @@ cdef struct slot:
     int64_t opened_at        # connectStart
     int64_t ready_at         # connected, about to send
     int64_t first_byte_at
+    int64_t answered_at      # the same, "100 Continue" left out
+    bint continued           # it came, and what follows is the answer
     char error[256]
 
 cdef struct origin:
@@ -116,6 +124,14 @@ cdef struct xfer:
     int64_t timeout          # ns
     const char *body
     int64_t body_length
+    body *source             # the body, when it is made of pieces; of the owner
+    sink *file               # where the response's body goes; of the owner
+    event progress_event
+    bint progress_queued
+    int64_t progress_at      # the last one
+    int64_t progress_from    # bytes that the file had before this response
+    int64_t progress_done    # never less than it was
+    int64_t progress_total   # 0: unknown
     xfer *previous           # in pool.first
     xfer *following
     xfer *queue_previous     # in origin.waiting_*
@@ -127,6 +143,8 @@ cdef struct xfer:
     bint expired             # ... for longer than its time limit
     phases ph
     int hops                 # redirects followed; the rest is about the current hop
+    bint altered             # it is no longer what the template says
+    bint whole               # what was to be a part of a file is asked for as a whole
     char *url                # owned
     curl_slist *headers      # owned
     bint estranged           # left the first origin: no credentials any more
@@ -136,6 +154,7 @@ cdef struct xfer:
 
 cdef enum:
     EARLY_END = 1000   # a slot's verdict: the transfer is over and fine
+    START_OVER = 1001  # ... is to be sent again, for the whole file
 
 cdef long slots_alive
 

@@ -5,13 +5,14 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, strlen
 from posix.unistd cimport write
 
+from ftcore.body cimport body_read, body_seek
 from ftcore.buffers cimport memory_drop
 from ftcore.decode cimport decoder_free
 from ftcore.libcurl cimport (
     CURL, CURLE_OK, CURLINFO_REQUEST_SIZE, CURLOPT_ACCEPT_ENCODING, CURLOPT_BUFFERSIZE,
     CURLOPT_CAINFO, CURLOPT_CAPATH, CURLOPT_CLOSESOCKETDATA, CURLOPT_CLOSESOCKETFUNCTION,
     CURLOPT_COOKIEFILE, CURLOPT_CUSTOMREQUEST, CURLOPT_DOH_SSL_VERIFYHOST,
-    CURLOPT_DOH_SSL_VERIFYPEER, CURLOPT_DOH_URL, CURLOPT_ERRORBUFFER,
+    CURLOPT_DOH_SSL_VERIFYPEER, CURLOPT_DOH_URL, CURLOPT_ERRORBUFFER, CURLOPT_EXPECT_100_TIMEOUT_MS,
     CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS, CURLOPT_HEADERDATA, CURLOPT_HEADERFUNCTION, CURLOPT_HTTPGET,
     CURLOPT_HTTPHEADER, CURLOPT_HTTP_CONTENT_DECODING, CURLOPT_HTTP_VERSION, CURLOPT_INTERFACE,
     CURLOPT_NOBODY, CURLOPT_NOPROXY, CURLOPT_NOSIGNAL, CURLOPT_OPENSOCKETDATA,
@@ -19,19 +20,22 @@ from ftcore.libcurl cimport (
     CURLOPT_POSTFIELDSIZE_LARGE, CURLOPT_PREREQDATA, CURLOPT_PREREQFUNCTION, CURLOPT_PRIVATE,
     CURLOPT_PROTOCOLS_STR, CURLOPT_PROXY, CURLOPT_PROXY_CAINFO, CURLOPT_PROXY_CAPATH,
     CURLOPT_PROXY_SSL_VERIFYHOST, CURLOPT_PROXY_SSL_VERIFYPEER, CURLOPT_REDIR_PROTOCOLS_STR,
-    CURLOPT_REQUEST_TARGET, CURLOPT_RESOLVE, CURLOPT_SHARE, CURLOPT_SSLCERT, CURLOPT_SSLKEY,
+    CURLOPT_READDATA, CURLOPT_READFUNCTION, CURLOPT_REQUEST_TARGET, CURLOPT_RESOLVE,
+    CURLOPT_SEEKDATA, CURLOPT_SEEKFUNCTION, CURLOPT_SHARE, CURLOPT_SSLCERT, CURLOPT_SSLKEY,
     CURLOPT_SSL_CTX_DATA, CURLOPT_SSL_CTX_FUNCTION, CURLOPT_SSL_VERIFYHOST, CURLOPT_SSL_VERIFYPEER,
     CURLOPT_SUPPRESS_CONNECT_HEADERS, CURLOPT_TCP_KEEPALIVE, CURLOPT_TCP_KEEPIDLE,
     CURLOPT_TCP_KEEPINTVL, CURLOPT_TCP_NODELAY, CURLOPT_URL, CURLOPT_USERAGENT, CURLOPT_WRITEDATA,
-    CURLOPT_WRITEFUNCTION, CURL_PREREQFUNC_ABORT, curl, curl_sockaddr,
+    CURLOPT_WRITEFUNCTION, CURL_PREREQFUNC_ABORT, CURL_READFUNC_ABORT,
+    CURL_READFUNC_PAUSE, CURL_SEEKFUNC_FAIL, CURL_SEEKFUNC_OK, curl, curl_sockaddr,
 )
 from ftcore.multi cimport multi, multi_close_socket, multi_open_socket
-from ftcore.op cimport OUTCOME_NOT_REPEATED, now_ns
+from ftcore.op cimport OUTCOME_FILE, OUTCOME_NOT_REPEATED, now_ns
 from ftcore.settings cimport settings, template
-from ftcore.response cimport response_body, response_header
+from ftcore.response cimport progress, response_body, response_header
 
 cdef enum:
     RECEIVE_BUFFER = 65536
+    CONTINUE_WITHIN = 300  # ms to wait for "100 Continue"
 
 
 cdef int on_open_socket(void *owner, int purpose, curl_sockaddr *address) noexcept nogil:
@@ -51,7 +55,8 @@ cdef int on_ready_to_send(
         void *owner, char *peer, char *local, int peer_port, int local_port) noexcept nogil:
     cdef slot *s = <slot *>owner
     cdef long sent = 0
-    if s.ready_at and s.x.t.with_body and s.x.t.verb == NULL and not s.x.bare:
+    if s.ready_at and s.x.t.with_body and s.x.t.verb == NULL and not s.x.bare and (
+            s.x.source == NULL or s.x.source.most):
         curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &sent)
     if sent:
         # the connection was dead and libcurl would send a POST again: the peer may have acted on it
@@ -59,6 +64,27 @@ cdef int on_ready_to_send(
         return CURL_PREREQFUNC_ABORT
     s.ready_at = now_ns()
     return 0
+
+
+cdef size_t on_read(char *into, size_t size, size_t count, void *owner) noexcept nogil:
+    """CURLOPT_READFUNCTION: the next bytes of a body that is made of pieces."""
+    cdef slot *s = <slot *>owner
+    cdef int64_t got
+    if s.x.held:
+        s.x.stalled = True
+        return CURL_READFUNC_PAUSE
+    got = body_read(s.x.source, into, size * count)
+    if got < 0:
+        s.verdict = OUTCOME_FILE
+        return CURL_READFUNC_ABORT
+    progress(s.x, s.x.source.most)
+    return <size_t>got
+
+
+cdef int on_seek(void *owner, int64_t offset, int origin) noexcept nogil:
+    """CURLOPT_SEEKFUNCTION: libcurl sends the body again."""
+    cdef slot *s = <slot *>owner
+    return CURL_SEEKFUNC_OK if body_seek(s.x.source, offset) else CURL_SEEKFUNC_FAIL
 
 
 cdef void on_keylog(void *ssl, const char *line) noexcept nogil:
@@ -120,9 +146,12 @@ cdef void slot_clear(slot *s) noexcept nogil:
     s.status = s.interim = s.verdict = 0
     s.head_done = s.head_over = s.location = s.charset = s.redirecting = False
     s.has_length = s.has_coding = False
-    s.taken = 0
+    s.content_length = 0
+    s.first_of_range = -1
+    s.taken = s.wire = 0
     s.last_chunk = NULL
-    s.opened_at = s.ready_at = s.first_byte_at = 0
+    s.opened_at = s.ready_at = s.first_byte_at = s.answered_at = 0
+    s.continued = False
     s.fd = -1
     s.open_errno = 0
     s.error[0] = 0
@@ -228,9 +257,24 @@ cdef int set_request(slot *s, xfer *x) noexcept nogil:
     if t.target != NULL:
         failed |= curl.easy_setopt(e, CURLOPT_REQUEST_TARGET, t.target)
     failed |= curl.easy_setopt(
-        e, CURLOPT_HTTPHEADER, x.headers if x.hops else t.headers)
+        e, CURLOPT_HTTPHEADER, x.headers if x.altered else t.headers)
     failed |= curl.easy_setopt(e, CURLOPT_HTTP_VERSION, t.http_version)
     failed |= curl.easy_setopt(e, CURLOPT_PIPEWAIT, <long>t.multiplex)
+    return failed
+
+
+cdef int set_source(slot *s, xfer *x) noexcept nogil:
+    """A body of pieces, from its start; its file may be large, so the server is asked first."""
+    cdef CURL *e = s.easy
+    cdef int failed = 0
+    body_seek(x.source, 0)
+    failed |= curl.easy_setopt(e, CURLOPT_POSTFIELDS, NULL)
+    failed |= curl.easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, x.body_length)
+    failed |= curl.easy_setopt(e, CURLOPT_READFUNCTION, on_read)
+    failed |= curl.easy_setopt(e, CURLOPT_READDATA, s)
+    failed |= curl.easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek)
+    failed |= curl.easy_setopt(e, CURLOPT_SEEKDATA, s)
+    failed |= curl.easy_setopt(e, CURLOPT_EXPECT_100_TIMEOUT_MS, <long>CONTINUE_WITHIN)
     return failed
 
 
@@ -240,7 +284,7 @@ cdef int slot_prepare(slot *s, settings *set, xfer *x) noexcept nogil:
     0, or not: then the library refused an option.
     """
     cdef int failed = 0
-    if s.prepared != x.t.id or x.hops:
+    if s.prepared != x.t.id or x.altered:
         s.prepared = 0
         curl.easy_reset(s.easy)
         failed |= set_callbacks(s)
@@ -248,9 +292,11 @@ cdef int slot_prepare(slot *s, settings *set, xfer *x) noexcept nogil:
         failed |= set_trust(s.easy, set)
         failed |= set_network(s.easy, set, x.t.no_proxy)
         failed |= set_request(s, x)
-        if failed == 0 and not x.hops:
+        if failed == 0 and not x.altered:
             s.prepared = x.t.id
-    if x.t.with_body and not x.bare:
+    if x.t.with_body and not x.bare and x.source != NULL:
+        failed |= set_source(s, x)
+    elif x.t.with_body and not x.bare:
         failed |= curl.easy_setopt(s.easy, CURLOPT_POSTFIELDSIZE_LARGE, x.body_length)
         failed |= curl.easy_setopt(
             s.easy, CURLOPT_POSTFIELDS, x.body if x.body != NULL else <const char *>b"")

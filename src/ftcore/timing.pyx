@@ -159,7 +159,7 @@ cdef void read_exchange(
             p.at[REQUEST_END] = at
     if not answered:
         return
-    at = not_before(p, RESPONSE_START, s.first_byte_at, at)
+    at = not_before(p, RESPONSE_START, s.answered_at if s.answered_at else s.first_byte_at, at)
     if p.at[REQUEST_END] > at and (s.x.bare or s.x.body_length == 0):
         p.at[REQUEST_END] = at  # rounding: without a body there is no answer before the end
     if outcome == 0:
@@ -187,7 +187,7 @@ cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
     # waiting inside libcurl for a connection to multiplex on is queueing too
     at = base + micros(s.easy, CURLINFO_QUEUE_TIME_T)
     p.at[FETCH_START] = at
-    if x.hops == 0:
+    if not x.altered:
         p.at[QUEUE_END] = at
     p.sent = x.sent_before
     p.received = x.received_before

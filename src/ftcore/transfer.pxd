@@ -3,8 +3,10 @@
     Pool       the Client's connections on one engine: multi handles, limits, the queue
     Transfer   one request, from submission to its last event
 """
+from ftcore.body cimport Body
 from ftcore.engine cimport Operation
 from ftcore.settings cimport Settings, Template
+from ftcore.sink cimport Part
 from ftcore.slot cimport pool, xfer
 
 cdef class Pool(Operation):
@@ -20,6 +22,8 @@ cdef class Transfer(Operation):
     cdef xfer x
     cdef Py_buffer body
     cdef bint body_held
+    cdef Body source
+    cdef readonly Part part       # the file that the response's body goes to; the owner's to end
     cdef Template template
     cdef Pool pool
     cdef readonly bint finished   # the last event was delivered
@@ -32,7 +36,8 @@ cdef class Transfer(Operation):
     cdef public object waiters
     cdef public object header_listeners
     cdef public object chunk_listeners
-    cpdef start(self, Pool home, Template made, body, double timeout)
+    cdef public object progress_listeners
+    cpdef start(self, Pool home, Template made, body, double timeout, Part part=*)
     cdef int post(self, unsigned command) except -1
     cdef int hold(self, what) except -1
     cdef int flush(self) except -1

@@ -6,13 +6,14 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
+from ftcore.body cimport Body
 from ftcore.buffers cimport chunk_new
 from ftcore.engine cimport Engine
 from ftcore.libcurl cimport curl
 from ftcore.op cimport (
     COMMAND_ABORT, COMMAND_CLOSE, COMMAND_DRAINED, COMMAND_HELD, COMMAND_LISTEN, COMMAND_PAUSE,
-    COMMAND_RESUME, COMMAND_START, EVENT_CHUNK, EVENT_FLUSH, EVENT_HEADERS, OUTCOME_ABORTED,
-    OUTCOME_OK, OUTCOME_TIMEOUT, event, now_ns, slab, word_or, word_set,
+    COMMAND_RESUME, COMMAND_START, EVENT_CHUNK, EVENT_FLUSH, EVENT_HEADERS, EVENT_PROGRESS,
+    OUTCOME_ABORTED, OUTCOME_FILE, OUTCOME_NOT_A_FILE, OUTCOME_OK, OUTCOME_TIMEOUT, event, now_ns, slab, word_or, word_set,
 )
 from ftcore.pool cimport (
     pool_free_handles, pool_give_slot, pool_on_command, pool_on_transfer_command,
@@ -21,7 +22,8 @@ from ftcore.pool cimport (
 from ftcore.profile cimport QUEUE_START, phases_object
 from ftcore.reactor cimport reactor_post, reactor_timer_clear
 from ftcore.settings cimport Settings, Template
-from ftcore.slot cimport WANT_CHUNKS, WANT_HEADERS, pool, slot, xfer
+from ftcore.sink cimport Part
+from ftcore.slot cimport WANT_CHUNKS, WANT_HEADERS, WANT_PROGRESS, pool, slot, xfer
 
 import threading
 
@@ -87,6 +89,8 @@ cdef class Transfer(Operation):
 
     ``_headers(status, raw)``   the final header block, when `want_headers` was set in time
     ``_chunk(chunk)``           body bytes, when `want_chunks` is set and the template is chunked
+    ``_progress(done, total)``  bytes of a file sent or received, when `want_progress` is set: at
+                                most every 50 ms; ``total`` 0 while it is unknown
     ``_succeeded(status, raw, body, phases, charset)`` or
     ``_failed(outcome, phases, os_errno, detail)``   once, last
 
@@ -94,18 +98,28 @@ cdef class Transfer(Operation):
     ``charset`` whether the content-type names one.
     """
 
-    cpdef start(self, Pool home, Template made, body, double timeout):
-        """Submits the request; `timeout` in ms from now, `body` bytes-like or None."""
+    cpdef start(self, Pool home, Template made, body, double timeout, Part part=None):
+        """Submits the request; `timeout` in ms from now, `body` bytes-like, a `Body` or None.
+
+        With a `part` the response's body goes there: at the end it is complete, or open as far as
+        the response came, and the owner publishes or discards it.
+        """
         cdef xfer *x = &self.x
         if self.pool is not None:
             raise RuntimeError("a transfer starts once")
         if home.closing:
             raise RuntimeError("the client is closed")
-        if body is not None:
+        if isinstance(body, Body):
+            self.source = body
+            x.source = &self.source.c
+        elif body is not None:
             PyObject_GetBuffer(body, &self.body, PyBUF_SIMPLE)
             self.body_held = True
             x.body = <const char *>self.body.buf
             x.body_length = self.body.len
+        if part is not None:
+            self.part = part
+            x.file = &part.c
         self.pool = home
         self.template = made
         x.home = &home.c
@@ -163,7 +177,21 @@ cdef class Transfer(Operation):
         else:
             word_set(&self.x.wants, WANT_HEADERS)
 
+    def want_progress(self):
+        """`_progress` is called from now on."""
+        word_or(&self.x.wants, WANT_PROGRESS)
+
+    @property
+    def moved(self):
+        """Bytes of a file sent or received so far, and how many there will be; 0: unknown."""
+        return self.x.progress_done, self.x.progress_total
+
     cdef int handle(self, event *e) except -1:
+        if e.kind == EVENT_PROGRESS:
+            self.x.progress_queued = False
+            if not (self.aborted or self.paused or self.held_back):
+                self._progress(self.x.progress_done, self.x.progress_total)
+            return 0
         if e.kind == EVENT_FLUSH:
             self.x.flush_queued = False
             return self.over() if self.finished else self.flush()
@@ -244,6 +272,11 @@ cdef class Transfer(Operation):
         if self.body_held:
             self.body_held = False
             PyBuffer_Release(&self.body)
+        if OUTCOME_NOT_A_FILE <= self.x.outcome <= OUTCOME_FILE:
+            at_fault = self.part if self.source is None else self.source
+            detail = at_fault.file
+        self.x.source = NULL
+        self.source = None
         if self.template.c.profile:
             phases = phases_object(&self.x.ph, self.engine.r.epoch_offset)
         if self.x.outcome != OUTCOME_OK or self.aborted:

@@ -20,6 +20,9 @@ __all__ = [
     "Chunk",
     "ChunkReceived",
     "Client",
+    "DownloadProgress",
+    "DownloadResult",
+    "DownloadTask",
     "Errno",
     "FtError",
     "Headers",
@@ -28,23 +31,31 @@ __all__ = [
     "Profile",
     "RequestTask",
     "Response",
+    "UploadProgress",
+    "UploadResult",
+    "UploadTask",
     "__version__",
+    "downloadFile",
     "engine_info",
     "request",
     "run",
     "to_dict",
+    "uploadFile",
 ]
 
 try:
     from ftcore import Chunk
     from ftnet.client import VERSION as __version__
-    from ftnet.client import Client, request
+    from ftnet.client import Client, downloadFile, request, uploadFile
     from ftnet.dispatch import run
+    from ftnet.download import DownloadProgress, DownloadResult, DownloadTask
     from ftnet.errors import Cause, Errno, FtError
+    from ftnet.http import HeadersReceived
     from ftnet.info import engine_info
     from ftnet.profile import NetType, Profile
-    from ftnet.request import ChunkReceived, HeadersReceived, RequestTask, Response
+    from ftnet.request import ChunkReceived, RequestTask, Response
     from ftnet.results import Headers, to_dict
+    from ftnet.upload import UploadProgress, UploadResult, UploadTask
 except ImportError as _error:
     _why = str(_error)
 

@@ -17,10 +17,10 @@ import msgspec
 import ftnet as ft
 from ftnet import cli, waterfall
 from ftnet.errors import Errno, FtError
-from ftnet.options import prepare_url
 from ftnet.results import content_charset, to_dict
 from ftnet.sink import BinaryBodyError, FileSink, Sink, StreamSink
 from ftnet.terminal import Style
+from ftnet.url import prepare_url
 
 if TYPE_CHECKING:
     import argparse

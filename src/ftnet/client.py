@@ -14,10 +14,12 @@ from ftcore.libcurl import can_keylog, library
 from ftcore.settings import Settings, Template
 from ftcore.transfer import Pool
 from ftnet import dispatch
-from ftnet.options import check_client_settings
+from ftnet.settings import check_client_settings
 
 if TYPE_CHECKING:
+    from ftnet.download import DownloadTask
     from ftnet.request import Plan, RequestTask
+    from ftnet.upload import UploadTask
 
 VERSION = "0.1.0"
 
@@ -79,8 +81,9 @@ class Client:
     ``http_version`` None, "1.1", "2", "2-prior-knowledge", "3", "3-only";
     ``allow_insecure_redirects`` https to http; ``keylog_file`` TLS secrets in NSS format;
     ``happy_eyeballs_timeout`` head start of IPv6 (200); ``tcp_nodelay`` (True);
-    ``tcp_keepalive`` idle time before probes, None: off; ``max_message_bytes``, ``temp_dir``,
-    ``policy``, ``estimate_private_hosts`` belong to sockets, downloads and estimates.
+    ``tcp_keepalive`` idle time before probes, None: off; ``temp_dir`` where downloads without a
+    filePath stay (None: a directory of the process, gone with it); ``max_message_bytes``,
+    ``policy``, ``estimate_private_hosts`` belong to sockets and estimates.
 
     Raises TypeError or ValueError for a setting that can't be, naming it.
     """
@@ -98,6 +101,7 @@ class Client:
         self._closed = False
         self.timeout: float = checked["timeout"]
         self.http_version: str | None = checked["http_version"]
+        self.temp_dir: str | None = checked["temp_dir"]
         self.tunnels_through: str | None = _http_proxy(checked)
         self.pools: dict[dispatch.Driver, Pool] = {}
         self._origins: dict[str, int] = {}
@@ -109,6 +113,14 @@ class Client:
     def request(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> RequestTask:
         """As `ftnet.request`, with this client's connections and settings."""
         return _request(self, options, kw)
+
+    def downloadFile(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> DownloadTask:
+        """As `ftnet.downloadFile`, with this client's connections and settings."""
+        return _download(self, options, kw)
+
+    def uploadFile(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> UploadTask:
+        """As `ftnet.uploadFile`, with this client's connections and settings."""
+        return _upload(self, options, kw)
 
     def new_pool(self, driver: dispatch.Driver) -> Pool:
         """The client's pool on a driver's engine, made at the first use."""
@@ -250,6 +262,63 @@ def request(options: Mapping[str, Any] | None = None, /, **kw: Any) -> RequestTa
     return _request(_default or default_client(), options, kw)
 
 
+def downloadFile(options: Mapping[str, Any] | None = None, /, **kw: Any) -> DownloadTask:
+    """Downloads a file; returns a `DownloadTask` at once.
+
+    ``url`` absolute http or https URL. ``header`` mapping; Referer can't be set. ``timeout`` ms
+    for the whole task, waiting in the queue included (the Client's, 60000). ``filePath`` where the
+    file goes; without it a temporary file is made, in the Client's ``temp_dir`` or a directory of
+    the process that goes at its exit, its suffix taken from the content-type. ``enableProfile``
+    (True) whether the result has a `Profile`. ``success``, ``fail``, ``complete`` callbacks.
+
+    Beyond the ft API: ``resume=True`` keeps what an interrupted download to `filePath` wrote (in
+    ``.NAME.ftpart`` beside it) and goes on there the next time, if the server's validator says
+    that it is still the same (RFC 9110 13.1.5); else it starts over. ``sync=True`` has the file on
+    the disk (fsync) when ``success`` is called. ``enableHttp2``, ``enableQuic`` as in `request`.
+
+    The file appears at `filePath` when it is complete, in one step (rename); until then its bytes
+    are in a hidden file beside it. A download that fails or is aborted leaves nothing, and what was
+    there before untouched; what a killed process leaves is removed by the next one's first download
+    to that directory. Permissions are those of the file that is replaced, or of any new file. A
+    device such as /dev/null is written to as it is. Content codings are undone. Any HTTP status is
+    a success: look at ``statusCode``.
+
+    ``success`` gets a `DownloadResult`. Raises TypeError or ValueError at the call for an option
+    that can't be; everything else goes to ``fail``, or comes out of ``result()`` or ``await``, as
+    `FtError`: no space, no such directory, not permitted are errno 600006 with the system's cause.
+    Source: https://super-apps.ai/mop/document/en/develop/api/network.html#downloadfile
+    """
+    return _download(_default or default_client(), options, kw)
+
+
+def uploadFile(options: Mapping[str, Any] | None = None, /, **kw: Any) -> UploadTask:
+    """Sends a file as multipart/form-data with POST; returns an `UploadTask` at once.
+
+    ``url`` absolute http or https URL. ``filePath`` the file; ``name`` the form field it goes in.
+    ``header`` mapping; content-type is the form's own, Referer can't be set. ``formData`` further
+    fields, which come first: str as UTF-8, bytes as they are, numbers as JavaScript prints them,
+    anything else as JSON. ``timeout`` ms for the whole task (the Client's, 60000).
+    ``enableProfile`` (True). ``success``, ``fail``, ``complete`` callbacks.
+
+    Beyond the ft API: ``files`` is a list of further files, each a mapping of ``name`` and either
+    ``filePath`` or ``data`` (str or bytes-like, sent without a copy), and if wanted ``fileName``
+    and ``contentType``; with it `filePath` and `name` may be left out. ``enableHttp2``,
+    ``enableQuic`` as in `request`.
+
+    The file is read while it is sent, whatever its size. Its length is taken when the task leaves
+    the queue; when it is another file at the end, or the same with other content, the task fails.
+    Before a body of more than 1 MB the server is asked over HTTP/1.1 (Expect: 100-continue) and
+    has 300 ms to refuse. A redirect with 307 or 308 sends the body again; after 301, 302 and 303
+    the new request has none.
+
+    ``success`` gets an `UploadResult`; its ``data`` is always a str. Any HTTP status is a success.
+    Raises TypeError or ValueError at the call for an option that can't be; everything else, a
+    missing file included, goes to ``fail`` or comes out of ``result()`` or ``await`` as `FtError`.
+    Source: https://super-apps.ai/mop/document/en/develop/api/network.html#uploadfile
+    """
+    return _upload(_default or default_client(), options, kw)
+
+
 def _after_fork() -> None:
     """The child's default client starts afresh; its others find their engines closed."""
     global _default, _default_lock
@@ -259,4 +328,7 @@ def _after_fork() -> None:
 
 os.register_at_fork(after_in_child=_after_fork)
 
-from ftnet.request import request as _request  # noqa: E402 - request imports Client's module first
+# they import Client's module first
+from ftnet.download import download as _download  # noqa: E402
+from ftnet.request import request as _request  # noqa: E402
+from ftnet.upload import upload as _upload  # noqa: E402

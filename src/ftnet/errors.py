@@ -100,6 +100,10 @@ _OTHER: Final = "unexpected error of a protocol never asked for"
 
 # code: (class, name, words). Positive codes are libcurl's, negative ones the engine's own.
 _OUTCOMES: Final[dict[int, tuple[Errno, str, str]]] = {
+    -18: (Errno.ARGUMENT, "FT_NOT_A_FILE", "not a regular file"),
+    -17: (Errno.SYSTEM, "FT_FILE_CHANGED", "the file changed while it was sent"),
+    -16: (Errno.SYSTEM, "FT_FILE_BUSY", "another download is writing the file"),
+    -15: (Errno.SYSTEM, "FT_FILE", "file error"),
     -14: (Errno.INTERRUPTED, "FT_NOT_REPEATED", "the connection broke; a POST is not sent twice"),
     -13: (Errno.PROTOCOL, "FT_BAD_FRAMING", "the response has an impossible Content-Length"),
     -12: (Errno.INVALID_DATA, "FT_BODY_TYPE", "the body does not fit the type asked for"),
@@ -219,7 +223,7 @@ _OUTCOMES: Final[dict[int, tuple[Errno, str, str]]] = {
 }
 
 # What the OS said is more exact than libcurl's own words for these codes.
-_REFINED: Final = frozenset({0, 7, 55, 56})
+_REFINED: Final = frozenset({-15, 0, 7, 55, 56})
 _OS_WORDS: Final[dict[int, str]] = {
     os_errors.ECONNREFUSED: "connection refused",
     os_errors.ECONNRESET: "connection reset by the peer",

@@ -9,16 +9,24 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from ftcore.buffers import Chunk
-from ftcore.libcurl import HTTP_VERSIONS
 from ftcore.profile import Phases
 from ftcore.settings import Template
-from ftnet import dispatch
 from ftnet.body import encode_body, merge_query
-from ftnet.errors import FtError, from_engine
-from ftnet.options import REQUEST_OPTIONS, header_lines, json_decoder, merge_options, prepare_url
-from ftnet.profile import Profile
-from ftnet.results import Headers, charset_of
-from ftnet.tasks import Callback, Task, call_all, remove
+from ftnet.header import header_lines
+from ftnet.http import (
+    HTTP_1_1,
+    HttpResult,
+    HttpTask,
+    added,
+    authority_of,
+    pool_here,
+    template,
+    text_of,
+)
+from ftnet.options import REQUEST_OPTIONS, json_decoder, merge_options
+from ftnet.results import charset_of
+from ftnet.tasks import Callback, call_all, remove
+from ftnet.url import prepare_url
 
 if TYPE_CHECKING:
     from ftnet.client import Client
@@ -32,69 +40,27 @@ _EXPECTED_AT: Final = 1_000_000
 _BODY_MISFIT: Final = -12
 #: Statuses of responses that never have a body (RFC 9110 6.4.1).
 _WITHOUT_BODY: Final = (204, 304)
-_HTTP_1_1, _HTTP_2_PRIOR = HTTP_VERSIONS["1.1"], HTTP_VERSIONS["2-prior-knowledge"]
-_NEGOTIATED: Final = HTTP_VERSIONS["2"]
 
 _decode_json = msgspec.json.Decoder().decode
 
 
-class Response:
+class Response(HttpResult):
     """What ``success`` gets: ``data``, ``statusCode``, ``header``, ``cookies``, ``profile``.
 
     ``header`` and ``profile`` are built when they are first looked at.
     """
 
-    __slots__ = ("_phases", "_raw", "data", "header", "profile", "statusCode")
+    __slots__ = ("data",)
     _fields_ = ("data", "statusCode", "header", "cookies", "profile", "errMsg")
+    _api = "request"
 
     data: Any  #: decoded as dataType and responseType say
-    statusCode: int  #: HTTP status
-    header: Headers  #: case-insensitive mapping; repeated fields joined by ", "
-    profile: Profile | None  #: None with enableProfile=False
 
     def __init__(self, data: Any, status: int, raw: bytes, phases: Phases | None) -> None:
         self.data = data
         self.statusCode = status
         self._raw = raw
         self._phases = phases
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "header":
-            self.header = Headers(self._raw)
-            return self.header
-        if name == "profile":
-            self.profile = None if self._phases is None else Profile(self._phases)
-            return self.profile
-        raise AttributeError(name)
-
-    @property
-    def cookies(self) -> list[str]:
-        """Each Set-Cookie field, as it came."""
-        return self.header.set_cookies
-
-    @property
-    def errMsg(self) -> str:
-        """ "request:ok"."""
-        return "request:ok"
-
-    def __repr__(self) -> str:
-        return f"<Response {self.statusCode}>"
-
-
-class HeadersReceived:
-    """What `onHeadersReceived` gets."""
-
-    __slots__ = ("header", "statusCode")
-    _fields_ = ("header", "statusCode", "cookies")
-
-    def __init__(self, raw: bytes, status: int) -> None:
-        self.header = Headers(raw)
-        self.statusCode = status
-
-    @property
-    def cookies(self) -> list[str]:
-        """Each Set-Cookie field, as it came."""
-        return self.header.set_cookies
 
 
 class ChunkReceived:
@@ -111,12 +77,6 @@ class ChunkReceived:
 Decode = Callable[[bytes, Chunk, bool], Any]
 
 
-def _text(raw: bytes, body: Chunk, charset: bool) -> str:
-    """The body as text: charset of the content-type, else UTF-8; one BOM goes."""
-    text = body.decode(charset_of(raw)) if charset else body.decode()
-    return text.removeprefix("\ufeff")
-
-
 def _json_or_text(raw: bytes, body: Chunk, charset: bool) -> Any:
     """JSON whatever the content-type says, straight from the receive memory; else the text."""
     if body.may_be_json() and not charset:
@@ -124,7 +84,7 @@ def _json_or_text(raw: bytes, body: Chunk, charset: bool) -> Any:
             return _decode_json(body)
         except msgspec.DecodeError:
             return body.decode()
-    text = _text(raw, body, charset)
+    text = text_of(raw, body, charset)
     if not charset and len(body) and body[0] != 0xEF:
         return text  # neither JSON, nor JSON in another charset or behind a BOM
     try:
@@ -142,7 +102,7 @@ def _typed(data_type: Any) -> Decode:
 
     def decode(raw: bytes, body: Chunk, charset: bool) -> Any:
         if charset and charset_of(raw) != "utf-8":
-            return decoder.decode(_text(raw, body, charset))
+            return decoder.decode(text_of(raw, body, charset))
         return decoder.decode(body)
 
     return decode
@@ -158,24 +118,11 @@ class Plan(NamedTuple):
     typed: bool  # such a response is a failure, where one should be there
 
 
-class RequestTask(Task[Response]):
+class RequestTask(HttpTask[Response]):
     """A request under way: listeners, `abort`, `pause`, `resume`, `result`, ``await``."""
 
     __slots__ = ()
-
-    def onHeadersReceived(self, callback: Callback) -> None:
-        """Calls `callback` with ``header``, ``statusCode`` and ``cookies`` when the final
-        response's header is there; not for redirects that are followed."""
-        if not callable(callback):
-            raise TypeError(f"onHeadersReceived takes a callable, got {callback!r}")
-        if self.header_listeners is None:
-            self.header_listeners = []
-        self.header_listeners.append(callback)
-        self.want_headers()
-
-    def offHeadersReceived(self, callback: Callback | None = None) -> None:
-        """Removes one listener, or all of them."""
-        remove(self.header_listeners, callback)
+    _api = "request"
 
     def onChunkReceived(self, callback: Callback) -> None:
         """Calls `callback` with ``data``, a `ftcore.Chunk`, for body bytes as they come.
@@ -183,11 +130,7 @@ class RequestTask(Task[Response]):
         Only with ``enableChunked=True``. The first listener also gets what came before it, as one
         chunk; without any, the bytes are kept for the result's ``data``.
         """
-        if not callable(callback):
-            raise TypeError(f"onChunkReceived takes a callable, got {callback!r}")
-        if self.chunk_listeners is None:
-            self.chunk_listeners = []
-        self.chunk_listeners.append(callback)
+        self.chunk_listeners = added(self.chunk_listeners, callback, "onChunkReceived")
         self.want_chunks()
 
     def offChunkReceived(self, callback: Callback | None = None) -> None:
@@ -195,10 +138,6 @@ class RequestTask(Task[Response]):
         remove(self.chunk_listeners, callback)
         if not self.chunk_listeners:
             self.want_chunks(False)
-
-    def _headers(self, status: int, raw: bytes) -> None:
-        if self.header_listeners:
-            call_all(self.header_listeners, HeadersReceived(raw, status))
 
     def _chunk(self, chunk: Chunk) -> None:
         if self.chunk_listeners:
@@ -216,17 +155,9 @@ class RequestTask(Task[Response]):
             else:
                 data = plan.empty
         except msgspec.DecodeError as error:
-            self._settle(_error(_BODY_MISFIT, phases, 0, str(error)), fail)
+            self._settle(self._error(_BODY_MISFIT, phases, 0, str(error)), fail)
             return
         self._settle(Response(data, status, raw, phases), success)
-
-    def _failed(self, outcome: int, phases: Phases | None, os_errno: int, detail: str) -> None:
-        self._settle(_error(outcome, phases, os_errno, detail), self.context[3])
-
-
-def _error(outcome: int, phases: Phases | None, os_errno: int, detail: str) -> FtError:
-    profile = None if phases is None else Profile(phases)
-    return from_engine("request", outcome, os_errno, detail, profile)
 
 
 def request(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]) -> RequestTask:
@@ -240,10 +171,7 @@ def request(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any
         plan, body = _plan(client, given)
         if options is None and kw.keys() <= _CALLBACKS_AND_URL:
             client.plans[given["url"]] = plan
-    driver = dispatch.current()
-    pool = client.pools.get(driver)
-    if pool is None or pool.closing:
-        pool = client.new_pool(driver)
+    driver, pool = pool_here(client)
     task = RequestTask()
     if len(kw) == 1 and given is kw:
         task.context = (driver, plan, None, None, None, client)
@@ -290,10 +218,10 @@ def _plan(client: Client, given: Mapping[str, Any]) -> tuple[Plan, Any]:
         given["enableChunked"],
         given["enableProfile"],
     )
-    template = client.template(key, lambda: _template(client, given, method, url, lines, has_body))
+    made = client.template(key, lambda: _template(client, given, method, url, lines, has_body))
     decode, empty = _decoder(given)
     typed = empty is None and method not in ("HEAD", "CONNECT")
-    return Plan(template, given["timeout"] or client.timeout, decode, empty, typed), body
+    return Plan(made, given["timeout"] or client.timeout, decode, empty, typed), body
 
 
 def _decoder(given: Mapping[str, Any]) -> tuple[Decode, Any]:
@@ -303,19 +231,7 @@ def _decoder(given: Mapping[str, Any]) -> tuple[Decode, Any]:
         return _typed(data_type), None
     if given["responseType"] == "arraybuffer":
         return _chunk, b""
-    return (_json_or_text if data_type == "json" else _text), ""
-
-
-def _http_version(client: Client, given: Mapping[str, Any], https: bool) -> int:
-    if given["enableQuic"] and https:
-        return HTTP_VERSIONS["3"]
-    if given["enableHttp2"] is False:
-        return _HTTP_1_1
-    if client.http_version is None:
-        return _NEGOTIATED
-    if client.http_version == "3" and not https:
-        return _HTTP_1_1
-    return HTTP_VERSIONS[client.http_version]
+    return (_json_or_text if data_type == "json" else text_of), ""
 
 
 def _template(
@@ -326,32 +242,20 @@ def _template(
     lines: tuple[bytes, ...],
     has_body: bool,
 ) -> Template:
-    https = url.startswith("https")
-    authority = url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
-    version = _http_version(client, given, https)
     if method == "CONNECT":
-        return _tunnel(client, given, url, lines, authority)
-    plain_verb = (method == "GET" and not has_body) or method in ("HEAD", "POST")
-    return Template(
-        url.encode("ascii"),
-        verb=None if plain_verb else method.encode("ascii"),
-        lines=lines,
-        http_version=version,
-        origin=client.origin(f"{version} {'https' if https else 'http'}://{authority.lower()}"),
-        multiplex=version == _HTTP_2_PRIOR or (https and version != _HTTP_1_1),
-        head=method == "HEAD",
-        with_body=has_body,
-        follow=given["redirect"] == "follow",
-        chunked=given["enableChunked"],
-        profile=given["enableProfile"],
+        return _tunnel(client, given, url, lines)
+    follow, chunked = given["redirect"] == "follow", given["enableChunked"]
+    return template(
+        client, given, method, url, lines, has_body=has_body, follow=follow, chunked=chunked
     )
 
 
 def _tunnel(
-    client: Client, given: Mapping[str, Any], url: str, lines: tuple[bytes, ...], authority: str
+    client: Client, given: Mapping[str, Any], url: str, lines: tuple[bytes, ...]
 ) -> Template:
     """CONNECT (RFC 9110 9.3.6): asks the client's HTTP proxy, or else the URL's host itself, for
     a tunnel to the URL's host and port; the answer is the result, the tunnel is closed."""
+    authority = authority_of(url)
     has_port = authority.rpartition("]")[2].find(":") >= 0
     target = authority if has_port else f"{authority}:{443 if url.startswith('https') else 80}"
     ask = client.tunnels_through or url
@@ -361,7 +265,7 @@ def _tunnel(
         verb=b"CONNECT",
         target=target.encode("ascii"),
         lines=(*(f"Host: {name}".encode("ascii") for name in host), *lines),
-        http_version=_HTTP_1_1,
+        http_version=HTTP_1_1,
         origin=client.origin(f"CONNECT {ask}"),
         tunnel=True,
         no_proxy=True,
