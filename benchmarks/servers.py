@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Self
 
 STOP_SECONDS = 10.0
@@ -28,9 +29,13 @@ http {{
   server {{ listen 127.0.0.1:{port} backlog=4096;
     location = /hello {{ default_type text/plain; return 200 "Hello, World!"; }}
     location = /json {{ default_type application/json; return 200 '{json}'; }}
+    {root}
   }}
+  {secure}
 }}
 """
+_SECURE = """server {{ listen 127.0.0.1:{port} ssl backlog=4096;
+    ssl_certificate {pair}; ssl_certificate_key {pair}; {root} }}"""
 JSON = '{"id":1,"name":"widget","tags":["a","b","c"],"price":12.5,"nested":{"x":1,"y":[1,2,3]}}'
 
 
@@ -45,11 +50,15 @@ def cores() -> tuple[int | None, int | None]:
 class Nginx:
     """nginx with one worker, as a context manager: `base` is its URL.
 
-    Raises FileNotFoundError where nginx is not installed and RuntimeError when it does not start.
+    With `root` it serves that folder's files too, and with `pair`, a PEM file of certificate and
+    key, over TLS on `secure`. Raises FileNotFoundError where nginx is not installed and
+    RuntimeError when it does not start.
     """
 
-    def __init__(self) -> None:
-        self.base = ""
+    def __init__(self, root: Path | None = None, pair: Path | None = None) -> None:
+        self.base = self.secure = ""
+        self._files = f"root {root};" if root else ""
+        self._pair = pair
         self._process: subprocess.Popen[bytes] | None = None
         self._resources = ExitStack()
 
@@ -66,20 +75,32 @@ class Nginx:
         folder = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="ftnet-bench-"))
         # nginx takes over a listening socket named in $NGINX: nobody else can have the port, and
         # connections wait in its backlog from now on, so there is nothing to wait for.
-        listener = self._resources.enter_context(socket.create_server(("127.0.0.1", 0)))
-        listener.setblocking(False)  # as nginx makes its own, and takes this one to be
-        port = listener.getsockname()[1]
+        listeners = [self._listener() for _ in range(2 if self._pair else 1)]
+        port, secure_port = listeners[0].getsockname()[1], listeners[-1].getsockname()[1]
+        secure = ""
+        if self._pair:
+            secure = _SECURE.format(port=secure_port, pair=self._pair, root=self._files)
+            self.secure = f"https://127.0.0.1:{secure_port}"
         core = cores()[1]
         affinity = "auto" if core is None else "1" + "0" * core
         conf = os.path.join(folder, "nginx.conf")
         with open(conf, "w", encoding="ascii") as file:
-            file.write(_CONF.format(affinity=affinity, folder=folder, port=port, json=JSON))
+            file.write(
+                _CONF.format(
+                    affinity=affinity,
+                    folder=folder,
+                    port=port,
+                    json=JSON,
+                    root=self._files,
+                    secure=secure,
+                )
+            )
         self._process = subprocess.Popen(
             [program, "-p", folder, "-c", conf],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,  # it repeats error.log
-            pass_fds=[listener.fileno()],
-            env={**os.environ, "NGINX": f"{listener.fileno()};"},
+            pass_fds=[one.fileno() for one in listeners],
+            env={**os.environ, "NGINX": "".join(f"{one.fileno()};" for one in listeners)},
         )
         self._resources.callback(self._stop, self._process)
         self.base = f"http://127.0.0.1:{port}"
@@ -89,6 +110,11 @@ class Nginx:
             self._resources.close()
             raise
         return self
+
+    def _listener(self) -> socket.socket:
+        listener = self._resources.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listener.setblocking(False)  # as nginx makes its own, and takes this one to be
+        return listener
 
     def __exit__(self, *exc: object) -> None:
         self._resources.close()

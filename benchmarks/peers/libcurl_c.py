@@ -19,7 +19,7 @@ from benchmarks.peers import Case, Sample
 SOURCE = Path(__file__).parent.parent / "limits" / "libcurl_loop.c"
 
 
-def _library() -> list[str]:
+def library() -> list[str]:
     """Linker arguments for the libcurl to use."""
     spec = importlib.util.find_spec("pycurl")
     if spec is not None and spec.origin is not None:
@@ -31,7 +31,7 @@ def _library() -> list[str]:
 
 
 def _compile(program: str) -> subprocess.CompletedProcess[str]:
-    command = ["cc", "-O2", "-o", program, str(SOURCE), *_library()]
+    command = ["cc", "-O2", "-o", program, str(SOURCE), *library()]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

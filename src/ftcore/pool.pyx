@@ -6,8 +6,8 @@ from libc.string cimport memset, strdup
 from ftcore.body cimport body_close, body_open
 from ftcore.decode cimport decoder_finished
 from ftcore.libcurl cimport (
-    CURL, CURLE_BAD_CONTENT_ENCODING, CURLE_RANGE_ERROR, CURLINFO_OS_ERRNO, CURLINFO_PRIVATE, CURLINFO_REDIRECT_URL,
-    CURLPAUSE_CONT, curl, curl_slist,
+    CURL, CURLE_BAD_CONTENT_ENCODING, CURLE_RANGE_ERROR, CURLINFO_OS_ERRNO, CURLINFO_PRIVATE,
+    CURLINFO_REDIRECT_URL, CURLPAUSE_CONT, curl, curl_slist,
 )
 from ftcore.multi cimport multi, multi_add, multi_free, multi_new, multi_remove
 from ftcore.op cimport (

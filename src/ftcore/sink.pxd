@@ -29,7 +29,7 @@ cdef struct sink:
     reactor *r             # knows the descriptors; NULL: there are none
     int fd                 # what is written to; -1: not open
     int kept_fd            # `kept`, until it is known what comes
-    int process            # that opened them: a forked child leaves them alone
+    long process           # that opened them: a forked child leaves them alone
     bint direct            # `fd` is a device, there is no part
     bint continuing        # `fd` is that of `kept`
     bint published
@@ -51,4 +51,4 @@ cdef bint sink_end(sink *, bint complete) noexcept nogil
 cdef class Part:
     cdef sink c
     cdef tuple strings     # that `c` points into
-    cdef int close(self) except -1
+    cdef int end(self) except -1

@@ -7,7 +7,7 @@ again.
 cimport cython
 from libc.errno cimport ENOMEM
 from libc.string cimport memcpy, memset
-from posix.unistd cimport F_OK, access, close, getpid, unlink
+from posix.unistd cimport F_OK, access, close, unlink
 
 import os
 
@@ -25,6 +25,8 @@ cdef extern from "c/file.h" nogil:
 
 cdef enum:
     PIECE = 15 * 4096
+
+cdef long this_process = 0  # how often it was forked on the way here
 
 
 cdef void shut(sink *s, int *fd) noexcept nogil:
@@ -59,7 +61,7 @@ cdef sink_answer sink_open(sink *s, reactor *r) noexcept nogil:
     cdef int64_t length = 0
     cdef int problem
     s.r = r
-    s.process = getpid()
+    s.process = this_process
     if s.kept == NULL:
         return open_part(s)
     problem = file_open_kept(s.kept, s.target, &s.kept_fd, &length)
@@ -172,7 +174,7 @@ cdef class Part:
         self.c.fd = self.c.kept_fd = -1
 
     def __dealloc__(self):
-        self.close()
+        self.end()
 
     @property
     def file(self):
@@ -205,15 +207,15 @@ cdef class Part:
         self.c.published = True
         if self.c.continuing:
             unlink(self.c.note)
-        self.close()
+        self.end()
 
     def discard(self):
         """Removes it, unless it was published or is kept."""
-        self.close()
+        self.end()
 
-    cdef int close(self) except -1:
+    cdef int end(self) except -1:
         cdef sink *s = &self.c
-        if s.r == NULL or s.process != getpid():
+        if s.r == NULL or s.process != this_process:
             return 0
         sink_end(s, False)
         if s.fd >= 0 and not (s.direct or s.continuing or s.published):
@@ -223,3 +225,12 @@ cdef class Part:
         shut(s, &s.fd)
         shut_kept(s, &s.kept_fd)
         return 0
+
+
+def after_fork_in_child():
+    """What was open belongs to the parent; its descriptors are the engine's to close."""
+    global this_process
+    this_process += 1
+
+
+os.register_at_fork(after_in_child=after_fork_in_child)

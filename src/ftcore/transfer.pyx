@@ -13,7 +13,8 @@ from ftcore.libcurl cimport curl
 from ftcore.op cimport (
     COMMAND_ABORT, COMMAND_CLOSE, COMMAND_DRAINED, COMMAND_HELD, COMMAND_LISTEN, COMMAND_PAUSE,
     COMMAND_RESUME, COMMAND_START, EVENT_CHUNK, EVENT_FLUSH, EVENT_HEADERS, EVENT_PROGRESS,
-    OUTCOME_ABORTED, OUTCOME_FILE, OUTCOME_NOT_A_FILE, OUTCOME_OK, OUTCOME_TIMEOUT, event, now_ns, slab, word_or, word_set,
+    OUTCOME_ABORTED, OUTCOME_FILE, OUTCOME_NOT_A_FILE, OUTCOME_OK, OUTCOME_TIMEOUT, event, now_ns,
+    slab, word_or, word_set,
 )
 from ftcore.pool cimport (
     pool_free_handles, pool_give_slot, pool_on_command, pool_on_transfer_command,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BAD_SCHEME, USAGE, BAD_URL, HTTP_ERROR, WRITE_ERROR, READ_ERROR = 1, 2, 3, 22, 23, 26
 INTERRUPTED = 130
+_UNLIMITED = 2_147_483.0  # seconds: the longest time that can be asked for
 CLIENT_CERTIFICATE, CA_FILE = 58, 77
 
 # The exit code of a failure that libcurl has no code for: as curl(1) names it.
@@ -132,8 +133,10 @@ def _version() -> str:
 # ---- options that every command with a connection has
 
 
-def add_connection_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that `client_settings` reads."""
+def add_connection_options(
+    parser: argparse.ArgumentParser, *, max_time: float = _UNLIMITED
+) -> None:
+    """Adds the options that `client_settings` reads; ``max_time`` is the default of ``-m``."""
     group = parser.add_argument_group("connection")
     version = group.add_mutually_exclusive_group()
     for flag, value, text in (
@@ -154,8 +157,9 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--interface", metavar="NAME", help="local interface or address")
     group.add_argument(
-        "-m", "--max-time", metavar="SECONDS", type=seconds, default=60.0,
-        help="limit of the whole request, queueing included (default: 60)",
+        "-m", "--max-time", metavar="SECONDS", type=seconds, default=max_time,
+        help="limit of the whole request, queueing included (default:"
+        f" {'none' if max_time == _UNLIMITED else round(max_time)})",
     )  # fmt: skip
     group.add_argument(
         "--max-filesize", metavar="BYTES", type=positive, help="refuse a larger body (exit 63)"
@@ -210,7 +214,7 @@ def seconds(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0.001 <= value <= 2_147_483:
+    if not 0.001 <= value <= _UNLIMITED:
         raise argparse.ArgumentTypeError(f"{text!r} is not from 0.001 to 2147483 seconds")
     return value
 
@@ -225,6 +229,15 @@ def positive(text: str) -> int:
 # ---- the commands
 
 
+_EXIT_CODES = """\
+exit codes (those of curl):
+  0 done   1 scheme not supported   2 usage   3 bad URL   5 proxy name   6 host name
+  7 connect   18 cut short   22 status 400 or above%s   23 can't write   26 can't read data
+  28 timeout   35 TLS handshake   47 redirects   52 empty reply   55 send   56 receive
+  58 client certificate   60 server certificate   63 too large   77 CA file   97 proxy
+  130 interrupted
+"""
+
 _REQUEST_EXAMPLES = """\
 examples:
   ftnet request https://example.com/                      print the page
@@ -236,12 +249,6 @@ examples:
   ftnet request --json https://example.com/ | jq .profile.durations
   ftnet request --http3 --resolve example.com:443:127.0.0.1 -k https://example.com/
 
-exit codes (those of curl):
-  0 done   1 scheme not supported   2 usage   3 bad URL   5 proxy name   6 host name
-  7 connect   18 cut short   22 status 400 or above with -f   23 can't write   26 can't read data
-  28 timeout   35 TLS handshake   47 redirects   52 empty reply   55 send   56 receive
-  58 client certificate   60 server certificate   63 too large   77 CA file   97 proxy
-  130 interrupted
 """
 
 
@@ -253,7 +260,7 @@ def request_command(commands: Subparsers) -> None:
         usage="ftnet request [OPTION ...] URL",
         description="Sends one request. The body goes to stdout as it comes, decoded from gzip\n"
         "and the like; everything else goes to stderr.",
-        epilog=_REQUEST_EXAMPLES,
+        epilog=_REQUEST_EXAMPLES + _EXIT_CODES % " with -f",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -283,7 +290,7 @@ def request_command(commands: Subparsers) -> None:
     add("-s", "--silent", action="store_true", help="no error messages")
     add("-v", "--verbose", action="store_true", help="both headers and the connection to stderr")
 
-    add_connection_options(parser)
+    add_connection_options(parser, max_time=60.0)
     parser.set_defaults(run=_run_request)
 
 
@@ -301,6 +308,104 @@ def header_line(text: str) -> tuple[str, str]:
     if not colon or not name.strip():
         raise argparse.ArgumentTypeError(f"{text!r} is not 'NAME: VALUE'")
     return name.strip(), value.strip()
+
+
+_DOWNLOAD_EXAMPLES = """\
+examples:
+  ftnet download https://example.com/big.iso              save it as big.iso
+  ftnet download -o page.html https://example.com/        save it as page.html
+  ftnet download --resume https://example.com/big.iso     the same command goes on after Ctrl-C,
+                                                          a lost connection or a crash
+  ftnet download --json -s https://example.com/big.iso | jq .dataLength
+
+"""
+
+
+def download_command(commands: Subparsers) -> None:
+    """``ftnet download``: one file from the network to the disk."""
+    parser = commands.add_parser(
+        "download",
+        help="save a file, with a progress bar",
+        usage="ftnet download [OPTION ...] URL",
+        description="Saves a file. It appears under its name when it is complete, and replaces\n"
+        "what was there; a download that fails leaves nothing, and that untouched.\n"
+        "Redirects are followed. A status of 400 or more is a failure: nothing is saved.",
+        epilog=_DOWNLOAD_EXAMPLES + _EXIT_CODES % "",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("url", metavar="URL", help="http:// is assumed when it names no scheme")
+    add = parser.add_argument_group("download").add_argument
+    add("-o", "--output", metavar="FILE",
+        help="where to save it; without -o in this directory, by the last part of the URL's path"
+        " (never by what the server says), or as 'download' where that is empty")  # fmt: skip
+    add("--resume", action="store_true",
+        help="keep what came when it is interrupted, and go on there the next time, if the file"
+        " on the server is still the same")  # fmt: skip
+    add("--sync", action="store_true", help="end when the file is safe on the disk (fsync)")
+    _add_file_options(add)
+    add_connection_options(parser)
+    parser.set_defaults(run=_run_download)
+
+
+def _add_file_options(add: Callable[..., Any]) -> None:
+    add("-H", "--header", metavar="'NAME: VALUE'", type=header_line, action="append", default=[],
+        dest="headers", help="header to send (may be repeated)")  # fmt: skip
+    add("--profile", action="store_true", help="draw the phases of the request to stderr")
+    add("--json", action="store_true", help="print one JSON object: status, header, profile, ...")
+    add("-s", "--silent", action="store_true", dest="quiet", help="nothing but error messages")
+
+
+def _run_download(args: argparse.Namespace) -> int:
+    from ftnet.cli_files import download
+
+    return download(args)
+
+
+_UPLOAD_EXAMPLES = """\
+examples:
+  ftnet upload https://example.com/photos cat.jpg
+  ftnet upload --name photo --field album=cats --field public=1 https://example.com/photos cat.jpg
+  ftnet upload --json https://example.com/photos *.jpg | jq .statusCode
+
+"""
+
+
+def upload_command(commands: Subparsers) -> None:
+    """``ftnet upload``: files to a server, as a form sends them."""
+    parser = commands.add_parser(
+        "upload",
+        help="send files as a form does, with a progress bar",
+        usage="ftnet upload [OPTION ...] URL FILE ...",
+        description="Sends files with POST as multipart/form-data, as a web form does, and prints\n"
+        "the answer. With a status of 400 or more it exits with 22 after that.",
+        epilog=_UPLOAD_EXAMPLES + _EXIT_CODES % "",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("url", metavar="URL", help="http:// is assumed when it names no scheme")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="what to send")
+    add = parser.add_argument_group("upload").add_argument
+    add("--name", default="file", help="form field that the files go in (default: file)")
+    add("--field", metavar="NAME=VALUE", type=field_entry, action="append", default=[],
+        dest="fields", help="further field of the form (may be repeated)")  # fmt: skip
+    _add_file_options(add)
+    add_connection_options(parser)
+    parser.set_defaults(run=_run_upload)
+
+
+def _run_upload(args: argparse.Namespace) -> int:
+    from ftnet.cli_files import upload
+
+    return upload(args)
+
+
+def field_entry(text: str) -> tuple[str, str]:
+    """``NAME=VALUE`` as (name, value)."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def doctor_command(commands: Subparsers) -> None:
@@ -328,4 +433,9 @@ def _run_doctor(args: argparse.Namespace) -> int:
     return 0 if doctor.healthy(rows) else 1
 
 
-COMMANDS: tuple[Callable[[Subparsers], None], ...] = (request_command, doctor_command)
+COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
+    request_command,
+    download_command,
+    upload_command,
+    doctor_command,
+)

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         exchange.perform(settings, options)
     except cli.CommandError as error:
         if args.json:
-            _print_json(_refusal(error.message))
+            print_json(refusal("request", error.message))
         raise
     return exchange.report()
 
@@ -159,7 +159,6 @@ class Exchange:
         self._args = args
         self._url = url
         self._sink = sink
-        self._style = Style.of(sys.stderr)
         self._task: Any = None
         self._met: BaseException | None = None
         self._refused: str | None = None  # the status line that -f ends the command with
@@ -259,7 +258,7 @@ class Exchange:
         args = self._args
         profile = (self._error or self._result).profile
         if args.json:
-            _print_json(self._document())
+            print_json(self._document())
         if (args.profile or args.verbose) and profile is not None:
             self._tell_profile(profile)
         if self._error is not None:
@@ -285,30 +284,26 @@ class Exchange:
     def _tell_profile(self, profile: Any) -> None:
         if self._sink.line_open:
             cli.say("")
-        tls = profile.SSLconnectionStart > 0 or (
-            bool(profile.socketReused) and self._url.lower().startswith("https:")
-        )
         ended = None if self._error is None else (self._ended - self._began) * 1000
         if self._args.profile:
-            for line in waterfall.draw(profile, tls=tls, style=self._style, ended_after_ms=ended):
-                cli.say(line)
+            tell_profile(profile, self._url, ended)
         else:
-            (line,) = waterfall.joined(
-                waterfall.facts(profile, tls=tls), replace(self._style, width=sys.maxsize)
-            )
+            facts = waterfall.facts(profile, tls=used_tls(profile, self._url))
+            style = replace(Style.of(sys.stderr), width=sys.maxsize)
+            (line,) = waterfall.joined(facts, style)
             cli.say(f"* {line}")
 
     def _document(self) -> dict[str, Any]:
         if self._error is not None:
             document: dict[str, Any] = to_dict(self._error)
-            document["profile"] = _profile(self._error.profile)
+            document["profile"] = profile_document(self._error.profile)
             return document
         result = self._result
         document = {
             "statusCode": result.statusCode,
             "header": dict(result.header),
             "cookies": list(result.cookies),
-            "profile": _profile(result.profile),
+            "profile": profile_document(result.profile),
         }
         if self._args.output is not None:
             document["filePath"] = self._args.output
@@ -316,6 +311,19 @@ class Exchange:
             document.update(readable(bytes(result.data), result.header.get("content-type")))
         document["errMsg"] = result.errMsg
         return document
+
+
+def used_tls(profile: Any, url: str) -> bool:
+    """Whether the request to ``url`` went through TLS, as far as its profile tells."""
+    reused = bool(profile.socketReused)
+    return profile.SSLconnectionStart > 0 or (reused and url.lower().startswith("https:"))
+
+
+def tell_profile(profile: Any, url: str, ended_after_ms: float | None) -> None:
+    """Draws the waterfall to stderr; ``ended_after_ms`` as in `waterfall.draw`."""
+    tls, style = used_tls(profile, url), Style.of(sys.stderr)
+    for line in waterfall.draw(profile, tls=tls, style=style, ended_after_ms=ended_after_ms):
+        cli.say(line)
 
 
 def status_line(event: Any) -> str:
@@ -338,16 +346,19 @@ def _text_or_base64(body: bytes, charset: str) -> dict[str, Any]:
         return {"data": base64.b64encode(body).decode(), "dataEncoding": "base64"}
 
 
-def _profile(profile: Any) -> dict[str, Any] | None:
+def profile_document(profile: Any) -> dict[str, Any] | None:
+    """A profile as JSON carries it, with its durations."""
     if profile is None:
         return None
     return {**to_dict(profile), "durations": dict(profile.durations)}
 
 
-def _refusal(message: str) -> dict[str, Any]:
+def refusal(api: str, message: str) -> dict[str, Any]:
+    """What ``--json`` prints for what the command itself refuses."""
     errno = int(Errno.ARGUMENT)
-    return {"errMsg": f"request:fail {message}", "errno": errno, "cause": None, "profile": None}
+    return {"errMsg": f"{api}:fail {message}", "errno": errno, "cause": None, "profile": None}
 
 
-def _print_json(document: dict[str, Any]) -> None:
+def print_json(document: dict[str, Any]) -> None:
+    """Prints the one object of ``--json``."""
     print(json.dumps(document), flush=True)

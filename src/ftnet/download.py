@@ -157,8 +157,8 @@ def download(client: Client, options: Mapping[str, Any] | None, kw: dict[str, An
         plan, part, lines = _taken_up(given, url, lines)
     else:
         plan = _plan(client, given, url)
-        path = os.path.join(plan.folder, b".tmp.%b.ftpart" % files.token())
-        part = Part(files.part_beside(plan.target) if plan.target else path, plan.target)
+        beside = plan.target or os.path.join(plan.folder, b"tmp")
+        part = Part(files.part_beside(beside), plan.target)
     files.clean(plan.folder)
     task = DownloadTask()
     if plan.note is not None:
@@ -172,8 +172,17 @@ def _plan(client: Client, given: Mapping[str, Any], url: str) -> Plan:
     if path is None:
         folder = client.temp_dir or files.temporary_directory()
         return Plan(None, None, os.fsencode(os.path.abspath(folder)), url, None, given["sync"])
-    target = os.fsencode(os.path.realpath(path))
+    target = _place(path)
     return Plan(path, target, os.path.dirname(target), url, None, given["sync"])
+
+
+def _place(path: str) -> bytes:
+    """Where a path leads, from anywhere: a file replaces what a symbolic link points to."""
+    return os.fsencode(os.path.realpath(path) if os.path.islink(path) else _absolute(path))
+
+
+def _absolute(path: str) -> str:
+    return path if path.startswith("/") else os.path.join(os.getcwd(), path)
 
 
 def _taken_up(
@@ -186,7 +195,7 @@ def _taken_up(
     for line in lines:
         if line.lower().startswith((b"range:", b"if-range:")):
             raise ValueError("downloadFile: resume sets the header Range itself; leave one out")
-    target = os.fsencode(os.path.realpath(path))
+    target = _place(path)
     kept, note = files.kept_beside(target)
     start, validator = files.take_up(kept, note, url)
     if not any(line.lower().startswith(b"accept-encoding:") for line in lines):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
-import secrets
 import stat
 from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from ftnet import files
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -73,17 +75,14 @@ class FileSink:
     line_open = False
 
     def __init__(self, path: str) -> None:
-        self._target = os.path.realpath(path)
-        self._temporary: str | None = None
+        self._target = os.fsencode(os.path.realpath(path))
+        self._part: bytes | None = None
         mode = _writable_mode(self._target)
-        flags = os.O_WRONLY | os.O_CLOEXEC
         if mode is not None and not stat.S_ISREG(mode):
-            descriptor = os.open(self._target, flags)
+            descriptor = os.open(self._target, os.O_WRONLY | os.O_CLOEXEC)
         else:
-            folder, name = os.path.split(self._target)
-            self._temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(6)}.part")
-            flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            descriptor = os.open(self._temporary, flags, 0o666)
+            files.clean(os.path.dirname(self._target))
+            descriptor, self._part = _new_part(self._target)
             if mode is not None:
                 os.fchmod(descriptor, stat.S_IMODE(mode))
         self._file = os.fdopen(descriptor, "wb", buffering=1 << 16)
@@ -92,19 +91,33 @@ class FileSink:
         self._file.write(data)
 
     def finish(self) -> None:
+        self._file.flush()
+        if self._part is not None:  # still locked, so that nobody takes it for a stale one
+            os.replace(self._part, self._target)
         self._file.close()
-        if self._temporary is not None:
-            os.replace(self._temporary, self._target)
 
     def discard(self) -> None:
         with contextlib.suppress(OSError):  # a full disk shows again when the rest is written
             self._file.close()
-        if self._temporary is not None:
+        if self._part is not None:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._temporary)
+                os.unlink(self._part)
 
 
-def _writable_mode(path: str) -> int | None:
+def _new_part(target: bytes) -> tuple[int, bytes]:
+    """A new part for `target`, open and locked, and its path."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        path = files.part_beside(target)
+        descriptor = os.open(path, flags, 0o666)
+        with contextlib.suppress(OSError):  # where files can't be locked, nobody removes any
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, path
+        os.close(descriptor)  # another process found it before it was locked, and removed it
+
+
+def _writable_mode(path: bytes) -> int | None:
     """The mode of what is at ``path``, None for nothing; OSError if it can't be written to."""
     try:
         mode = os.stat(path).st_mode
