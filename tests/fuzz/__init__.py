@@ -1,0 +1,1 @@
+"""Fuzz targets of the C kernels, and their seeds. `ci/fuzz` builds and runs them."""

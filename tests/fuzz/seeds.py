@@ -1,0 +1,40 @@
+"""python -m tests.fuzz.seeds TARGET FOLDER: writes inputs from which a target's fuzzer starts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.ws_streams import FAULTS, GOOD
+
+TEXTS = ["", "plain", "Größe", "\u0800\ud7ff\ue000\uffff", "\U00010000\U0010ffff", "漢字 🎉" * 9]
+NOT_TEXTS = [b"\x80", b"\xc1\xbf", b"\xe0\x9f", b"\xed\xa0\x80", b"\xf0\x8f", b"\xf4\x90", b"\xf5"]
+
+
+def ws_frame_fuzz() -> Iterator[bytes]:
+    """The first byte is the options, the next two are how the input is cut."""
+    for stream in [*GOOD.values(), *(stream for _, stream in FAULTS.values())]:
+        options = stream.deflate | (2 if stream.limit else 0)
+        yield bytes([options, len(stream.data) & 0xFF, 7]) + stream.data
+
+
+def utf8_fuzz() -> Iterator[bytes]:
+    """The first two bytes are how the input is cut."""
+    for text in [text.encode("utf-8", "surrogatepass") for text in TEXTS] + NOT_TEXTS:
+        yield bytes([len(text) & 0xFF, 1]) + text
+        yield bytes([len(text) & 0xFF, 1]) + b"a" * 40 + text + b"z"
+
+
+SEEDS = {"ws_frame_fuzz": ws_frame_fuzz, "utf8_fuzz": utf8_fuzz}
+
+
+def main(target: str, folder: str) -> None:
+    """A target that has no seeds starts from nothing."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(SEEDS[target]() if target in SEEDS else ()):
+        Path(folder, f"{number:03}").write_bytes(seed)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
