@@ -31,6 +31,7 @@ cdef struct body:
     int64_t length     # of all
     int64_t given      # bytes, since the last start
     int64_t most       # ... since the first
+    int64_t given_at   # when the last ones were
     int os_errno       # why it can't be read, or FILE_NOT_REGULAR
 
 # When the transfer leaves the queue: finds the length. False: os_errno says why not.

@@ -7,6 +7,7 @@ from posix.unistd cimport close
 
 import os
 
+from ftcore.op cimport now_ns
 from ftcore.reactor cimport reactor_forget, reactor_hold
 
 cdef extern from "<errno.h>" nogil:
@@ -91,6 +92,7 @@ cdef int64_t body_read(body *b, char *into, size_t room) noexcept nogil:
             b.current += 1
             b.offset = 0
     b.given += filled
+    b.given_at = now_ns()
     if b.given > b.most:
         b.most = b.given
     return filled

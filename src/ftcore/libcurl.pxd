@@ -62,6 +62,7 @@ cdef curl_table curl
 
 cdef enum:
     CURLE_OK = 0
+    CURLE_PARTIAL_FILE = 18
     CURLE_RANGE_ERROR = 33
     CURLE_BAD_CONTENT_ENCODING = 61
 

@@ -6,8 +6,8 @@ from libc.string cimport memset, strdup
 from ftcore.body cimport body_close, body_open
 from ftcore.decode cimport decoder_finished
 from ftcore.libcurl cimport (
-    CURL, CURLE_BAD_CONTENT_ENCODING, CURLE_RANGE_ERROR, CURLINFO_OS_ERRNO, CURLINFO_PRIVATE,
-    CURLINFO_REDIRECT_URL, CURLPAUSE_CONT, curl, curl_slist,
+    CURL, CURLE_BAD_CONTENT_ENCODING, CURLE_PARTIAL_FILE, CURLE_RANGE_ERROR, CURLINFO_OS_ERRNO,
+    CURLINFO_PRIVATE, CURLINFO_REDIRECT_URL, CURLPAUSE_CONT, curl, curl_slist,
 )
 from ftcore.multi cimport multi, multi_add, multi_free, multi_new, multi_remove
 from ftcore.op cimport (
@@ -181,11 +181,19 @@ cdef void pool_give_slot(slot *s) noexcept nogil:
 
 # ---------------------------------------------------------------- the queue
 
-cdef bint has_room(pool *p, origin *g, template *t) noexcept nogil:
+cdef bint has_room(pool *p, origin *g, xfer *x) noexcept nogil:
+    cdef template *t = x.t
     cdef int64_t per_host = p.set.max_connections_per_host
+    cdef int open = p.running + p.files
+    if open and has_file(x) and open + 2 > p.set.max_descriptors:
+        return False
     if t.multiplex and g.multiplexed:
         return g.running < per_host * STREAMS_PER_CONNECTION
     return g.running < per_host and p.running < p.set.max_connections
+
+
+cdef bint has_file(xfer *x) noexcept nogil:
+    return x.source != NULL or x.file != NULL
 
 
 cdef void list_origin(pool *p, int number) noexcept nogil:
@@ -248,7 +256,7 @@ cdef xfer *next_waiting(pool *p) noexcept nogil:
     cdef int number = p.first_listed
     while number >= 0:
         head = p.origins[number].waiting_first
-        if has_room(p, &p.origins[number], head.t) and (
+        if has_room(p, &p.origins[number], head) and (
                 best == NULL or head.ph.at[QUEUE_START] < best.ph.at[QUEUE_START]):
             best = head
         number = p.origins[number].following
@@ -285,7 +293,9 @@ cdef void start(pool *p, xfer *x) noexcept nogil:
     s.x = x
     x.s = s
     x.counted = not (x.t.multiplex and g.multiplexed)
+    x.filed = has_file(x)
     p.running += x.counted
+    p.files += x.filed
     g.running += 1
     x.state = RUNNING
     x.ph.at[QUEUE_END] = x.ph.at[FETCH_START] = now_ns()
@@ -346,7 +356,7 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
     if x.source != NULL:
         body_close(x.source)
     if x.file != NULL and not sink_end(x.file, outcome == OUTCOME_OK) and outcome == OUTCOME_OK:
-        outcome = OUTCOME_FILE
+        outcome = OUTCOME_FILE if x.file.os_errno else CURLE_PARTIAL_FILE
     if x.state == WAITING:
         dequeue(p, x)
         x.ph.at[QUEUE_END] = now_ns()
@@ -365,6 +375,7 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
         remember_idle(g, s.place, g.multiplexed)
         g.running -= 1
         p.running -= x.counted
+        p.files -= x.filed
     x.state = ENDED
     x.outcome = file_outcome(x) if outcome == OUTCOME_FILE else outcome
     x.ph.at[ENDED_AT] = x.ph.at[RESPONSE_END] if x.ph.at[RESPONSE_END] else now_ns()
@@ -552,7 +563,7 @@ cdef void begin(xfer *x) noexcept nogil:
         finish(x, OUTCOME_CLOSED)
     elif g == NULL or reactor_timer_set(p.r, &x.timer, x.ph.at[QUEUE_START] + x.timeout) != 0:
         finish(x, OUTCOME_NO_MEMORY)
-    elif g.waiting_first == NULL and has_room(p, g, x.t):
+    elif g.waiting_first == NULL and has_room(p, g, x):
         start(p, x)
     elif p.waiting >= WAITING_AT_MOST:
         finish(x, OUTCOME_TOO_MANY_TASKS)

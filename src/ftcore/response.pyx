@@ -2,7 +2,7 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport INT64_MAX, int64_t
 from libc.stdlib cimport realloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, strlen
 
 from ftcore.buffers cimport memory_drop, memory_grow, memory_take
 from ftcore.decode cimport (
@@ -26,6 +26,7 @@ cdef extern from "<strings.h>" nogil:
 cdef enum:
     INTERIM_AT_MOST = 100
     PROGRESS_EVERY = 50000000  # ns
+    EXPECTED_FROM = 1048576    # bytes of a body, from where libcurl asks for "100 Continue" first
 
 
 cdef int status_of(const char *line, size_t length) noexcept nogil:
@@ -90,6 +91,13 @@ cdef bint is_redirect(int status) noexcept nogil:
     return status == 301 or status == 302 or status == 303 or status == 307 or status == 308
 
 
+cdef bint expects_again(slot *s) noexcept nogil:
+    """Whether libcurl, told that an Expect can't be met, sends the request again without it."""
+    cdef xfer *x = s.x
+    return s.status == 417 and x.source != NULL and x.source.most == 0 and not x.bare and (
+        x.body_length > EXPECTED_FROM and s.head[5] == 0x31)
+
+
 cdef bint end_of_block(slot *s) noexcept nogil:
     """The blank line came. False: the transfer must not go on."""
     cdef xfer *x = s.x
@@ -101,6 +109,9 @@ cdef bint end_of_block(slot *s) noexcept nogil:
             return False
         return True
     s.head_done = True
+    if expects_again(s):
+        s.swallowing = True
+        return True
     s.redirecting = x.t.follow and s.location and is_redirect(s.status)
     if s.redirecting:
         return True
@@ -116,12 +127,14 @@ cdef bint end_of_block(slot *s) noexcept nogil:
 cdef bint begin_file(slot *s) noexcept nogil:
     """The response has a file to go to, or must not go on."""
     cdef xfer *x = s.x
-    cdef sink_answer answer = sink_begin(x.file, s.status, s.first_of_range, s.codec != NULL)
+    cdef sink_answer answer = sink_begin(
+        x.file, s.status, s.first_of_range, s.size_of_range, s.codec != NULL, s.other_file)
     if answer != SINK_READY:
         s.verdict = START_OVER if answer == SINK_START_OVER else OUTCOME_FILE
         return False
     x.progress_from = x.file.length
-    if s.has_length and not s.has_coding:
+    if s.has_length and not s.has_coding and s.status not in (204, 304) and (
+            s.content_length <= INT64_MAX - x.progress_from):
         x.progress_total = x.progress_from + s.content_length
     return True
 
@@ -134,6 +147,8 @@ cdef void progress(xfer *x, int64_t done) noexcept nogil:
         return
     if x.home.r.now - x.progress_at < PROGRESS_EVERY:
         return
+    if x.s != NULL:
+        response_catch_up(x.s)  # the header comes first
     x.progress_at = x.home.r.now
     x.progress_queued = True
     x.progress_event.kind = EVENT_PROGRESS
@@ -150,7 +165,8 @@ cdef void response_catch_up(slot *s) noexcept nogil:
     cdef xfer *x = s.x
     cdef event *e
     cdef unsigned wants = word_get(&x.wants)
-    if wants & WANT_HEADERS and s.head_done and not s.redirecting and x.headers_event.kind == 0:
+    cdef bint final = s.head_done and not (s.redirecting or s.swallowing)
+    if wants & WANT_HEADERS and final and x.headers_event.kind == 0:
         x.headers_event.kind = EVENT_HEADERS
         x.headers_event.target = &x.o
         reactor_emit(x.home.r, &x.headers_event)
@@ -182,8 +198,13 @@ cdef size_t response_header(char *line, size_t size, size_t count, void *owner) 
             s.head_done = False
             s.location = s.charset = s.has_length = s.has_coding = False
             s.codings_length = 0
-            s.first_of_range = -1
+            s.first_of_range = s.size_of_range = -1
+            s.other_file = False
             s.status = status_of(line, length)
+            if s.swallowing:
+                s.swallowing = False
+                s.continued = True
+                s.answered_at = 0
             if s.status == 100:
                 s.continued = True
             elif s.answered_at == 0:
@@ -226,6 +247,27 @@ cdef bint named(
     return length > name_length and strncasecmp(line, name, name_length) == 0
 
 
+cdef void read_range(slot *s, const char *value, size_t length) noexcept nogil:
+    """"5-9/10" or "5-9/*"."""
+    cdef size_t i = 0
+    s.first_of_range = number(value, length)
+    while i < length and value[i] != 0x2F:
+        i += 1
+    if i + 1 < length and value[i + 1] != 0x2A:
+        s.size_of_range = number(value + i + 1, length - i - 1)
+
+
+cdef bint is_value(const char *line, size_t length, const char *wanted) noexcept nogil:
+    """Whether a field has this value; white space around it does not count."""
+    cdef size_t size = strlen(wanted)
+    while length and (line[0] == 0x20 or line[0] == 0x09):
+        line += 1
+        length -= 1
+    while length and line[length - 1] in (0x20, 0x09, 0x0D, 0x0A):
+        length -= 1
+    return length == size and memcmp(line, wanted, size) == 0
+
+
 cdef bint read_field(slot *s, const char *line, size_t length) noexcept nogil:
     """What the engine itself must know of a header field. False: the response is refused."""
     cdef char initial = line[0] | 0x20
@@ -240,7 +282,9 @@ cdef bint read_field(slot *s, const char *line, size_t length) noexcept nogil:
             s.verdict = OUTCOME_BAD_FRAMING
             return False
     elif initial == 0x63 and named(line, length, b"content-range: bytes ", 21):
-        s.first_of_range = number(line + 21, length - 21)
+        read_range(s, line + 21, length - 21)
+    elif initial == 0x65 and s.x.file != NULL and named(line, length, b"etag:", 5):
+        s.other_file = s.x.file.etag != NULL and not is_value(line + 5, length - 5, s.x.file.etag)
     elif initial == 0x63 and named(line, length, b"content-encoding:", 17):
         return add_codings(s, line + 17, length - 17)
     elif initial == 0x74 and named(line, length, b"transfer-encoding:", 18):
@@ -343,6 +387,8 @@ cdef size_t response_body(char *data, size_t size, size_t count, void *owner) no
     """Body bytes as they stand in the message, out of their transfer coding."""
     cdef slot *s = <slot *>owner
     cdef size_t length = size * count
+    if s.swallowing:
+        return length
     if s.redirecting:
         s.taken += length
         if s.taken > s.x.home.set.max_kept_body:

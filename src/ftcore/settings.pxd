@@ -35,6 +35,7 @@ cdef struct settings:
     int64_t max_buffered
     int max_connections
     int max_connections_per_host
+    int max_descriptors      # sockets and files of the transfers that run
     CURLSH *share            # owned: DNS cache, TLS sessions, cookies
     pthread_mutex_t locks[10]
 

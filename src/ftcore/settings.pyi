@@ -26,6 +26,7 @@ class Settings:
         max_buffered: int = ...,
         max_connections: int = 1024,
         max_connections_per_host: int = 1024,
+        max_descriptors: int = 1024,
     ) -> None: ...
 
 class Template:

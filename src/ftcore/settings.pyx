@@ -51,7 +51,8 @@ cdef class Settings:
                   bint verify=True, bint cookies=False, bint insecure_redirects=False,
                   bint nodelay=True, long happy_eyeballs_ms=200, long keepalive_s=0,
                   keylog_file=None, max_body=None, max_kept_body=None, int64_t max_buffered=1 << 20,
-                  int max_connections=1024, int max_connections_per_host=1024):
+                  int max_connections=1024, int max_connections_per_host=1024,
+                  int max_descriptors=1024):
         cdef int kind
         memset(&self.c, 0, sizeof(settings))
         self.c.keylog_fd = -1
@@ -78,6 +79,7 @@ cdef class Settings:
         self.c.max_buffered = max_buffered
         self.c.max_connections = max_connections
         self.c.max_connections_per_host = max_connections_per_host
+        self.c.max_descriptors = max_descriptors
         if keylog_file is not None:
             self.open_keylog(os.fsencode(keylog_file))
         for kind in range(10):

@@ -26,6 +26,8 @@ cdef struct sink:
     const char *kept       # NULL: nothing is taken up
     const char *note
     int64_t asked_from     # where the request asks to go on in `kept`
+    int64_t asked_of       # bytes of the whole file, as far as is known; 0: it is not
+    const char *etag       # its ETag, or NULL
     reactor *r             # knows the descriptors; NULL: there are none
     int fd                 # what is written to; -1: not open
     int kept_fd            # `kept`, until it is known what comes
@@ -36,16 +38,19 @@ cdef struct sink:
     slab *gathered         # owned; bytes that wait for more
     size_t held            # ... so many
     int64_t length         # of the file, those included
+    int64_t whole          # what that has to come to; 0: whatever comes
     int os_errno
 
 # When the transfer leaves the queue. SINK_READY, SINK_FAILED or SINK_START_OVER (what is kept is
 # not what the request says it is).
 cdef sink_answer sink_open(sink *, reactor *) noexcept nogil
-# At the end of the header block; `first` is the first byte of its Content-Range, -1: none.
-cdef sink_answer sink_begin(sink *, int status, int64_t first, bint coded) noexcept nogil
+# At the end of the header block. `first` and `of` are the first byte of its Content-Range and the
+# size of the whole, -1: not told; `other` whether it has an ETag that is not `etag`.
+cdef sink_answer sink_begin(
+    sink *, int status, int64_t first, int64_t of, bint coded, bint other) noexcept nogil
 cdef bint sink_write(sink *, const char *data, size_t length) noexcept nogil
 # No more will come: what was gathered is written if the file is to be of use. False: it could
-# not be.
+# not be; or, where os_errno is 0, the file is not complete.
 cdef bint sink_end(sink *, bint complete) noexcept nogil
 
 cdef class Part:

@@ -7,6 +7,8 @@ class Part:
         kept: bytes | None = None,
         note: bytes | None = None,
         asked_from: int = 0,
+        asked_of: int = 0,
+        etag: bytes | None = None,
     ) -> None: ...
     @property
     def file(self) -> str: ...

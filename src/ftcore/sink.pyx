@@ -87,12 +87,22 @@ cdef sink_answer write_kept(sink *s, int64_t length) noexcept nogil:
     return SINK_READY
 
 
-cdef sink_answer sink_begin(sink *s, int status, int64_t first, bint coded) noexcept nogil:
+cdef bint goes_on(
+        sink *s, int status, int64_t first, int64_t of, bint coded, bint other) noexcept nogil:
+    """Whether a response is what was asked for: the rest of the file that `kept` is of."""
+    if status != 206 or first != s.asked_from or coded or other:
+        return False
+    return of < 0 or s.asked_of == 0 or of == s.asked_of
+
+
+cdef sink_answer sink_begin(
+        sink *s, int status, int64_t first, int64_t of, bint coded, bint other) noexcept nogil:
     if s.fd >= 0:
         return SINK_READY
     if status == 200:
         return write_kept(s, 0)
-    if s.asked_from and status == 206 and first == s.asked_from and not coded:
+    if s.asked_from and goes_on(s, status, first, of, coded, other):
+        s.whole = of if of > 0 else s.asked_of
         return write_kept(s, first)
     if s.asked_from and (status == 206 or status == 416):
         return SINK_START_OVER
@@ -132,9 +142,9 @@ cdef bint sink_write(sink *s, const char *data, size_t length) noexcept nogil:
 
 
 cdef bint sink_end(sink *s, bint complete) noexcept nogil:
-    cdef bint good = True
+    cdef bint good = not (complete and s.whole and s.length != s.whole)
     if s.fd >= 0 and s.os_errno == 0 and (complete or s.continuing):
-        good = flush(s)
+        good = flush(s) and good
     s.held = 0
     if s.gathered != NULL:
         memory_drop(s.gathered)
@@ -156,21 +166,24 @@ cdef class Part:
     ``path`` of the part, which must not exist; ``target`` where it will go, None when that is
     told to `publish` only (then nobody but the user may read it). With ``kept`` the download can
     be taken up again: bytes before ``asked_from`` are in that file, and ``note`` is removed before
-    they change. Paths are bytes.
+    they change; ``asked_of`` is the size of the whole and ``etag`` its ETag, where they are known.
+    Paths are bytes.
 
     Whoever made it publishes or discards it, after the transfer; else it is discarded with the
     object.
     """
 
     def __cinit__(self, bytes path not None, bytes target=None, *, bytes kept=None,
-                  bytes note=None, int64_t asked_from=0):
+                  bytes note=None, int64_t asked_from=0, int64_t asked_of=0, bytes etag=None):
         memset(&self.c, 0, sizeof(sink))
-        self.strings = (path, target, kept, note)
+        self.strings = (path, target, kept, note, etag)
         self.c.path = path
         self.c.target = NULL if target is None else <char *>target
         self.c.kept = NULL if kept is None else <char *>kept
         self.c.note = NULL if note is None else <char *>note
         self.c.asked_from = asked_from
+        self.c.asked_of = asked_of
+        self.c.etag = NULL if etag is None else <char *>etag
         self.c.fd = self.c.kept_fd = -1
 
     def __dealloc__(self):

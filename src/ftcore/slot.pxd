@@ -53,6 +53,9 @@ cdef struct slot:
     bint has_coding          # Transfer-Encoding came, both: not to be trusted (RFC 9112 6.1)
     int64_t content_length   # ... and what it says
     int64_t first_of_range   # of Content-Range; -1: none
+    int64_t size_of_range    # ... and what of; -1: not told
+    bint other_file          # an ETag that is not the one asked for
+    bint swallowing          # libcurl will send the request again: this body is nobody's
     int fd                   # the last socket opened; -1: none
     int open_errno           # why opening one failed
     bint redirecting         # this body is not for the caller
@@ -73,7 +76,7 @@ cdef struct slot:
     int64_t ready_at         # connected, about to send
     int64_t first_byte_at
     int64_t answered_at      # the same, "100 Continue" left out
-    bint continued           # it came, and what follows is the answer
+    bint continued           # something came that was no answer yet
     char error[256]
 
 cdef struct origin:
@@ -101,6 +104,7 @@ cdef struct pool:
     int origin_count
     int first_listed         # origins with a queue
     int running              # transfers that count against max_connections
+    int files                # transfers that have one open, or may
     long waiting
     xfer *first              # every transfer submitted and not ended
     slot *slots
@@ -117,6 +121,7 @@ cdef struct xfer:
     int outcome
     long os_errno
     bint counted             # against max_connections
+    bint filed               # ... and in pool.files
     bint held                # the caller paused it
     bint stalled             # libcurl was told to wait
     size_t unread            # bytes in chunk events not yet delivered

@@ -148,7 +148,8 @@ cdef void slot_clear(slot *s) noexcept nogil:
     s.head_done = s.head_over = s.location = s.charset = s.redirecting = False
     s.has_length = s.has_coding = False
     s.content_length = 0
-    s.first_of_range = -1
+    s.first_of_range = s.size_of_range = -1
+    s.other_file = s.swallowing = False
     s.taken = s.wire = 0
     s.last_chunk = NULL
     s.opened_at = s.ready_at = s.first_byte_at = s.answered_at = 0

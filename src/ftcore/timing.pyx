@@ -133,6 +133,13 @@ cdef int64_t read_tls_start(slot *s, phases *p, int64_t at) noexcept nogil:
     return not_before(p, SSL_START, answered, at) if answered else at
 
 
+cdef bint is_sent(slot *s, bint likely) noexcept nogil:
+    """Whether the request was sent as a whole; of a body of pieces we know."""
+    if s.x.source == NULL or s.x.bare:
+        return likely
+    return s.x.source.given == s.x.body_length and likely
+
+
 cdef void read_exchange(
         slot *s, phases *p, int64_t base, int64_t at, int outcome) noexcept nogil:
     """Request and response moments.
@@ -143,23 +150,26 @@ cdef void read_exchange(
     """
     cdef int64_t sent, uploaded = 0
     cdef long request = 0
-    cdef bint answered = s.first_byte_at != 0
+    cdef bint answered = s.answered_at != 0
     if s.ready_at == 0:
         return
     at = not_before(
         p, REQUEST_START,
-        base + micros(s.easy, CURLINFO_PRETRANSFER_TIME_T) if answered else s.ready_at, at)
+        base + micros(s.easy, CURLINFO_PRETRANSFER_TIME_T) if s.first_byte_at else s.ready_at, at)
     curl.easy_getinfo(s.easy, CURLINFO_SIZE_UPLOAD_T, &uploaded)
     curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &request)
-    if answered or outcome < 0 or (request and (s.x.bare or uploaded == s.x.body_length)):
+    if is_sent(s, answered or outcome < 0 or (
+            request and (s.x.bare or uploaded == s.x.body_length))):
         sent = micros(s.easy, CURLINFO_POSTTRANSFER_TIME_T)
         if sent:
             not_before(p, REQUEST_END, base + sent, at)
         elif answered:
             p.at[REQUEST_END] = at
+    elif answered:  # before the body was sent, which went no further
+        not_before(p, REQUEST_END, s.x.source.given_at, at)
     if not answered:
         return
-    at = not_before(p, RESPONSE_START, s.answered_at if s.answered_at else s.first_byte_at, at)
+    at = not_before(p, RESPONSE_START, s.answered_at, at)
     if p.at[REQUEST_END] > at and (s.x.bare or s.x.body_length == 0):
         p.at[REQUEST_END] = at  # rounding: without a body there is no answer before the end
     if outcome == 0:

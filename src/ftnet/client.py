@@ -219,6 +219,7 @@ def _engine_settings(checked: Mapping[str, Any], limits_chunks: bool) -> Setting
         max_buffered=checked["max_buffered_bytes"] or 1 << 62,
         max_connections=checked["max_connections"] or _default_connections(),
         max_connections_per_host=checked["max_connections_per_host"] or _UNLIMITED,
+        max_descriptors=_default_connections(),
     )
 
 

@@ -197,11 +197,20 @@ def _taken_up(
             raise ValueError("downloadFile: resume sets the header Range itself; leave one out")
     target = _place(path)
     kept, note = files.kept_beside(target)
-    start, validator = files.take_up(kept, note, url)
+    old = files.take_up(kept, note, url)
     if not any(line.lower().startswith(b"accept-encoding:") for line in lines):
         lines = (*lines, b"Accept-Encoding: identity")  # ranges are of the coded bytes
-    if start:
-        lines = (*lines, b"Range: bytes=%d-" % start, b"If-Range: " + validator.encode("latin-1"))
+    validator = old.validator.encode("ascii")
+    if old.start:
+        lines = (*lines, b"Range: bytes=%d-" % old.start, b"If-Range: " + validator)
     plan = Plan(path, target, os.path.dirname(target), url, note, given["sync"])
-    part = Part(files.part_beside(target), target, kept=kept, note=note, asked_from=start)
+    part = Part(
+        files.part_beside(target),
+        target,
+        kept=kept,
+        note=note,
+        asked_from=old.start,
+        asked_of=old.total,
+        etag=validator if validator.startswith(b'"') else None,
+    )
     return plan, part, lines

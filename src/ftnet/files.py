@@ -13,7 +13,7 @@ import contextlib
 import fcntl
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -64,6 +64,8 @@ def clean(folder: bytes) -> None:
 
 
 def _remove_stale(path: bytes) -> None:
+    if os.path.lexists(path + b".note"):
+        return  # not a part but what is kept, of a file of such a name
     with contextlib.suppress(OSError):  # gone already, not ours, or in use: it stays
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -99,23 +101,31 @@ class _Note(msgspec.Struct):
     total: int = 0  # bytes; 0: unknown
 
 
-def take_up(kept: bytes, note: bytes, url: str) -> tuple[int, str]:
-    """(Where an earlier download of `url` can be gone on with, the validator for If-Range).
+class TakenUp(NamedTuple):
+    """Where an earlier download can be gone on with, 0: nowhere."""
 
-    (0, "") when there is nothing of use. At least one byte is left to ask for, so that the server
-    has a say in whether the rest still fits.
+    start: int = 0
+    total: int = 0  # bytes of the whole file; 0: unknown
+    validator: str = ""  # for If-Range
+
+
+def take_up(kept: bytes, note: bytes, url: str) -> TakenUp:
+    """What an earlier download of `url` left that is of use.
+
+    At least one byte is left to ask for, so that the server has a say in whether the rest still
+    fits.
     """
     try:
         with open(note, "rb") as file:
             told = msgspec.json.decode(file.read(), type=_Note)
         length = os.stat(kept).st_size
     except (OSError, msgspec.MsgspecError):
-        return 0, ""
+        return TakenUp()
     if told.url != _fingerprint(url) or not told.validator:
-        return 0, ""
+        return TakenUp()
     if told.total:
         length = 0 if length > told.total else min(length, told.total - 1)
-    return (length, told.validator) if length else (0, "")
+    return TakenUp(length, told.total, told.validator) if length else TakenUp()
 
 
 def write_note(note: bytes, url: str, header: Headers) -> None:
@@ -126,8 +136,9 @@ def write_note(note: bytes, url: str, header: Headers) -> None:
     length = header.get("content-length", "")
     total = int(length) if length.isdecimal() and "transfer-encoding" not in header else 0
     text = msgspec.json.encode(_Note(_fingerprint(url), validator, total))
-    fresh = note + b".new"
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    fresh = part_beside(note)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(fresh, flags, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(text)
     os.replace(fresh, note)
@@ -143,7 +154,7 @@ def _validator(header: Headers) -> str:
     """What If-Range may carry (RFC 9110 13.1.5): a strong ETag, else a date that is strong."""
     etag = header.get("etag", "")
     if etag:
-        return etag if etag.startswith('"') else ""
+        return etag if etag.startswith('"') and etag.isascii() else ""
     modified, now = header.get("last-modified", ""), header.get("date", "")
     if not modified or not now:
         return ""

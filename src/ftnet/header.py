@@ -12,7 +12,7 @@ from typing import Any, Final
 from ftnet.body import scalar
 from ftnet.options import shown
 
-__all__ = ["header_lines"]
+__all__ = ["header_lines", "warn_caller"]
 
 # RFC 9110 5.6.2
 _TOKEN: Final = frozenset(
@@ -87,14 +87,15 @@ def _header_value(name: str, value: object, api: str) -> bytes:
     return text.encode("ascii")
 
 
-def _warn_referer(api: str) -> None:
+def warn_caller(message: str) -> None:
+    """A UserWarning that points to the line outside of this package that made the call."""
     level = 1
     here = os.path.dirname(__file__)
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(here):
         frame = frame.f_back
         level += 1
-    warnings.warn(f"{api}: the Referer header cannot be set; dropped", UserWarning, level)
+    warnings.warn(message, UserWarning, level)
 
 
 def header_lines(
@@ -125,7 +126,7 @@ def header_lines(
             values = value
         raw, lower = known
         if lower == "referer":
-            _warn_referer(api)
+            warn_caller(f"{api}: the Referer header cannot be set; dropped")
             continue
         for one in values:
             encoded = _header_value(name, one, api)

@@ -47,7 +47,7 @@ def form_pieces(
         text += b'%b"%b"; filename="%b"\r\nContent-Type: %b\r\n\r\n' % (
             start,
             _name(part.name, api),
-            os.fsencode(part.file_name.translate(_ESCAPES)),
+            _file_name(part.file_name, api),
             part.content_type.encode("ascii"),
         )
         if not isinstance(part.content, str) and memoryview(part.content).nbytes <= _COPIED:
@@ -64,8 +64,21 @@ def form_pieces(
 def _name(name: object, api: str) -> bytes:
     if not isinstance(name, (str, int, float)):
         raise TypeError(f"{api}: the name of a form field must be a str, got {shown(name)}")
-    lines = scalar(name).replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
+    try:
+        text = scalar(name)
+    except ValueError as exc:
+        raise ValueError(f"{api}: the name of a form field is {exc}") from None
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
     return _encoded(lines.translate(_ESCAPES), f"{api}: the name of the form field", name)
+
+
+def _file_name(name: str, api: str) -> bytes:
+    """The name as the file system has it."""
+    try:
+        return os.fsencode(name.translate(_ESCAPES))
+    except UnicodeEncodeError as exc:
+        where = exc.start
+    raise ValueError(f"{api}: files: fileName holds a lone surrogate at position {where}")
 
 
 def _value(name: object, value: object, api: str) -> bytes:

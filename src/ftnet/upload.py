@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ftcore.body import Body
 from ftcore.buffers import Chunk
 from ftcore.profile import Phases
-from ftnet.header import header_lines
+from ftnet.header import header_lines, warn_caller
 from ftnet.http import HttpResult, ProgressTask, submit, template, text_of
 from ftnet.multipart import FilePart, form_pieces
 from ftnet.options import UPLOAD_FILE_OPTIONS, UPLOAD_OPTIONS, merge, merge_options, shown
@@ -20,6 +19,12 @@ if TYPE_CHECKING:
     from ftnet.client import Client
 
 _UNKNOWN_TYPE = "application/octet-stream"
+_COMPRESSED = {
+    "gzip": "application/gzip",
+    "bzip2": "application/x-bzip2",
+    "xz": "application/x-xz",
+    "br": "application/x-brotli",
+}
 
 
 class UploadResult(HttpResult):
@@ -81,15 +86,11 @@ def upload(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]
 def _lines(header: Mapping[str, Any] | None) -> tuple[bytes, ...]:
     """The caller's header, without a content-type: that of the form has its boundary."""
     lines, content_type = header_lines(header, "uploadFile", default_json=False)
-    if not content_type:
-        return lines
-    if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
-        warnings.warn(
-            "uploadFile: the content-type header is always multipart/form-data; dropped",
-            UserWarning,
-            stacklevel=5,
-        )
-    return tuple(line for line in lines if not line.lower().startswith(b"content-type"))
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type not in ("", "multipart/form-data"):
+        warn_caller("uploadFile: the content-type header is always multipart/form-data; dropped")
+    own = (b"content-type:", b"content-type;")  # the latter is libcurl's word for an empty one
+    return tuple(line for line in lines if not line.lower().startswith(own))
 
 
 def _file_parts(given: Mapping[str, Any]) -> list[FilePart]:
@@ -114,20 +115,34 @@ def _entry(one: object) -> FilePart:
     path, data, file_name = row["filePath"], row["data"], row["fileName"]
     if (path is None) == (data is None):
         raise ValueError("uploadFile: files: each entry takes filePath or data, and one of them")
-    import mimetypes  # slow to import
-
     if file_name is None:
         file_name = "blob" if path is None else os.path.basename(path)
-    content_type = row["contentType"] or mimetypes.guess_type(file_name)[0] or _UNKNOWN_TYPE
+    content_type = row["contentType"] or _guessed_type(file_name)
     content = os.path.abspath(path) if path is not None else _content(data)
     return FilePart(row["name"], content, file_name, content_type)
 
 
+def _guessed_type(file_name: str) -> str:
+    """The media type of a file by its suffix; of a compressed one, that of the compression."""
+    import mimetypes  # slow to import
+
+    suffix = os.path.splitext(file_name)[1]
+    # of a name as it stands mimetypes would take "data:..." for a URL
+    kind, coding = mimetypes.guess_type(f"file{suffix}") if suffix.isascii() else (None, None)
+    return _COMPRESSED.get(coding, _UNKNOWN_TYPE) if coding else kind or _UNKNOWN_TYPE
+
+
 def _content(data: Any) -> Any:
     if isinstance(data, str):
-        return data.encode()
+        try:
+            return data.encode()
+        except UnicodeEncodeError as exc:
+            where = exc.start
+        raise ValueError(f"uploadFile: files: data holds a lone surrogate at position {where}")
     try:
         view = memoryview(data)
+    except ValueError as exc:
+        raise ValueError(f"uploadFile: files: data is a buffer that can't be read: {exc}") from None
     except TypeError:
         takes = "a str or bytes-like"
         raise TypeError(f"uploadFile: files: data must be {takes}, got {shown(data)}") from None

@@ -43,6 +43,7 @@ UPLOAD = {**PROMPT, "method": "POST", "data": b"x" * (4 << 20)}
 LIMITED = {"max_body_bytes": 1 << 20}
 # The status line never came as a whole, or only that of an interim response.
 NO_STATUS = {"closed_in_status_line", "closed_after_an_interim_response", "status_line_of_64_mb"}
+NO_STATUS |= {"bare_continue_for_ever"}
 ENDLESS = {"chunk_extension_for_ever", "body_for_ever", "body_of_2_mb"}
 
 

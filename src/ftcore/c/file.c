@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PERMISSIONS = 07777, LOCK_TRIES = 16 };
+enum { PERMISSIONS = 0777, LOCK_TRIES = 16 }; /* no set-user-id: it comes from the net */
 
 static file_mark mark_of(const struct stat *s) {
 #ifdef __APPLE__
@@ -127,6 +127,25 @@ int file_open_part(const char *path, const char *target, int *fd, int *direct) {
   return 0;
 }
 
+/* Opens what is kept, locked. Between the one and the other it may have become the file, or have
+ * been removed: then it is opened anew. */
+static int open_locked(const char *path, int *fd, struct stat *s) {
+  struct stat named;
+  for (int tries = 0; tries < LOCK_TRIES; tries++) {
+    *fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666);
+    if (*fd < 0) return errno;
+    int failed = lock(*fd);
+    if (failed == 0 && fstat(*fd, s) < 0) failed = errno;
+    if (failed == 0) failed = kind_of(s);
+    if (failed) return shut(fd, failed);
+    if (lstat(path, &named) == 0 && named.st_dev == s->st_dev && named.st_ino == s->st_ino)
+      return 0;
+    close(*fd);
+  }
+  *fd = -1;
+  return EBUSY;
+}
+
 int file_open_kept(const char *path, const char *target, int *fd, int64_t *length) {
   mode_t mode = 0;
   struct stat s;
@@ -134,12 +153,9 @@ int file_open_kept(const char *path, const char *target, int *fd, int64_t *lengt
   int failed = look_at_target(target, &mode);
   if (failed) return failed;
   if (S_ISCHR(mode)) return FILE_NOT_REGULAR;
-  *fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666);
-  if (*fd < 0) return errno;
-  failed = lock(*fd);
-  if (failed == 0 && fstat(*fd, &s) < 0) failed = errno;
-  if (failed == 0) failed = s.st_nlink == 0 ? EBUSY : kind_of(&s);
-  if (failed == 0 && mode && fchmod(*fd, mode & PERMISSIONS) < 0) failed = errno;
+  failed = open_locked(path, fd, &s);
+  if (failed) return failed;
+  if (mode && fchmod(*fd, mode & PERMISSIONS) < 0) failed = errno;
   if (failed) return shut(fd, failed);
   *length = (int64_t)s.st_size;
   return 0;
