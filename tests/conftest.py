@@ -150,6 +150,16 @@ def hypercorn(servers_directory: Path, certificates: Certificates) -> Iterator[A
 
 
 @pytest.fixture(scope="session")
+def forms(servers_directory: Path) -> Iterator[Any]:
+    """werkzeug: a parser of forms that is not ours, on `.http`."""
+    from tests.servers.werkzeug_forms import Forms
+
+    room = _room(servers_directory, "forms")
+    with started(lambda: Forms(room)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def server() -> Iterator[Any]:
     """The project's own test server: `.http`, `.https` (HTTP/1.1 and h2), `.ca`."""
     from tests.servers.echo import serving

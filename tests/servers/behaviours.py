@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from .awkward import Behaviour, Peer
+from .awkward import Behaviour, Gone, Peer
 from .broken_answers import ANSWERS, CHUNKED, OK, encoded
 
 BEHAVIOURS: dict[str, Behaviour] = {}
@@ -22,6 +22,11 @@ BEHAVIOURS: dict[str, Behaviour] = {}
 def behaviour(function: Behaviour) -> Behaviour:
     BEHAVIOURS[function.__name__] = function
     return function
+
+
+def length_of(head: bytes) -> int:
+    """The Content-Length of a request."""
+    return int(head.lower().split(b"\r\ncontent-length:")[1].split(b"\r\n")[0])
 
 
 def says(data: bytes) -> Behaviour:
@@ -288,9 +293,7 @@ def refuses_early_and_closes(peer: Peer) -> None:
 
 @behaviour
 def never_says_continue(peer: Peer) -> None:
-    head = peer.read_head().lower()
-    size = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-    body = peer.read_exactly(size)
+    body = peer.read_exactly(length_of(peer.read_head()))
     peer.answer(str(len(body)).encode())
 
 
@@ -299,6 +302,24 @@ def dies_in_the_request_body(peer: Peer) -> None:
     peer.read_head()
     peer.read_exactly(65536)
     peer.reset()
+
+
+@behaviour
+def counts_the_body(peer: Peer) -> None:
+    """Answers with how many bytes of a body came, and keeps none of them."""
+    block = bytearray(MEGABYTE)
+    while True:
+        head = peer.read_head()
+        size = left = length_of(head)
+        if b"expect:" in head.lower():
+            peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        left -= len(peer.read())
+        while left:
+            came = peer.sock.recv_into(block)
+            if not came:
+                raise Gone
+            left -= came
+        peer.answer(b"%d" % size)
 
 
 # Redirects.
