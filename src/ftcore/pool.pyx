@@ -353,6 +353,7 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
     cdef origin *g
     if x.state == ENDED:
         return
+    undefer(&p.r.next, &x.breath)
     if x.source != NULL:
         body_close(x.source)
     if x.file != NULL and not sink_end(x.file, outcome == OUTCOME_OK) and outcome == OUTCOME_OK:
@@ -390,7 +391,7 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
     x.o.last.target = &x.o
     reactor_emit(p.r, &x.o.last)
     if p.waiting and not p.closed:
-        defer(&p.r.later, &p.starter)
+        defer(&p.r.next, &p.starter)
 
 
 cdef bint is_multiplexed(slot *s) noexcept nogil:
@@ -555,6 +556,8 @@ cdef void begin(xfer *x) noexcept nogil:
     cdef origin *g = origin_of(p, x.t.origin)
     x.timer.owner = x
     x.timer.fire = on_timeout
+    x.breath.owner = x
+    x.breath.run = on_breath
     x.following = p.first
     if p.first != NULL:
         p.first.previous = x
@@ -576,6 +579,13 @@ cdef void let_flow(xfer *x) noexcept nogil:
     if x.stalled and x.state == RUNNING and x.s != NULL:
         x.stalled = False
         curl.easy_pause(x.s.easy, CURLPAUSE_CONT)
+
+
+cdef void on_breath(void *owner) noexcept nogil:
+    """Files have kept the thread for long enough; now it goes on."""
+    cdef xfer *x = <xfer *>owner
+    if not x.held:
+        let_flow(x)
 
 
 cdef void pool_on_transfer_command(op *o, unsigned commands) noexcept nogil:
@@ -617,7 +627,7 @@ cdef void pool_free_handles(pool *p) noexcept nogil:
     cdef int i
     cdef slot *s = p.slots
     cdef slot *following
-    undefer(&p.r.later, &p.starter)
+    undefer(&p.r.next, &p.starter)
     while s != NULL:
         following = s.all_next
         slot_free(s)

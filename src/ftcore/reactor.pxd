@@ -60,6 +60,7 @@ cdef struct reactor:
     event *spare_events  # owned
     deferred_list soon   # after the current command or event
     deferred_list later  # after all commands, and at the end of the step
+    deferred_list next   # in the next step, when what there is was delivered
     atomic_word interrupted
     int64_t now          # at the last look
     int64_t turn         # counts calls of reactor_step

@@ -92,7 +92,7 @@ cdef void take_posted(reactor *r) noexcept nogil:
 
 cdef int64_t waiting_time(reactor *r, int64_t timeout) noexcept nogil:
     cdef int64_t due = heap_next(&r.timers)
-    if r.out_first != NULL:
+    if r.out_first != NULL or r.next.first != NULL:
         return 0
     if due == INT64_MAX:
         return timeout
@@ -130,6 +130,7 @@ cdef int step(reactor *r, int64_t timeout) noexcept nogil:
     """
     cdef poller_event events[BATCH]
     cdef timer_node *due
+    cdef deferred_list postponed
     cdef int count
     r.turn += 1
     timeout = waiting_time(r, timeout)
@@ -140,8 +141,12 @@ cdef int step(reactor *r, int64_t timeout) noexcept nogil:
     count = poller_wait(&r.poll, events, BATCH, timeout)
     word_set(&r.asleep, 0)
     r.now = now_ns()
+    postponed = r.next
+    r.next.first = r.next.last = NULL
     if count > 0:
         hand_out(r, events, count)
+    run_all_deferred(r)
+    run_deferred(&postponed)
     run_all_deferred(r)
     take_posted(r)
     due = heap_due(&r.timers, r.now)
@@ -181,7 +186,8 @@ cdef void reactor_rest(reactor *r) noexcept nogil:
         poller_arm(&r.poll, due)
         r.armed = due
     word_set(&r.asleep, 1)
-    if (r.out_first != NULL or not inbox_empty(&r.posted)) and word_swap(&r.asleep, 0) == 1:
+    if (r.out_first != NULL or r.next.first != NULL or not inbox_empty(&r.posted)) and (
+            word_swap(&r.asleep, 0) == 1):
         poller_wake(&r.poll)
 
 

@@ -10,6 +10,9 @@ from ftcore.slot cimport slot, xfer
 # For CURLOPT_HEADERFUNCTION and CURLOPT_WRITEFUNCTION; the owner is the slot.
 cdef size_t response_header(char *, size_t, size_t, void *owner) noexcept nogil
 cdef size_t response_body(char *, size_t, size_t, void *owner) noexcept nogil
+# Whether its files have kept the thread for so long that others must have their turn; then this
+# transfer goes on in the next step.
+cdef bint must_breathe(xfer *) noexcept nogil
 # So many bytes of a file have been sent or received; the owner hears of it now and then.
 cdef void progress(xfer *, int64_t done) noexcept nogil
 # Kept header and body for listeners that have just come.

@@ -14,7 +14,7 @@ from ftcore.op cimport (
     OUTCOME_FILE, OUTCOME_NO_MEMORY, OUTCOME_TOO_MANY_INTERIM, SLAB_ROOM, event, now_ns, slab,
     slab_hold, word_get,
 )
-from ftcore.reactor cimport reactor_emit, reactor_event
+from ftcore.reactor cimport defer, reactor_emit, reactor_event
 from ftcore.sink cimport SINK_READY, SINK_START_OVER, sink_answer, sink_begin, sink_write
 from ftcore.slot cimport (
     EARLY_END, START_OVER, WANT_CHUNKS, WANT_HEADERS, WANT_PROGRESS, slot, xfer,
@@ -26,6 +26,7 @@ cdef extern from "<strings.h>" nogil:
 cdef enum:
     INTERIM_AT_MOST = 100
     PROGRESS_EVERY = 50000000  # ns
+    AT_A_TIME = 10000000       # ns that a step may take with the files of one transfer
     EXPECTED_FROM = 1048576    # bytes of a body, from where libcurl asks for "100 Continue" first
 
 
@@ -257,15 +258,17 @@ cdef void read_range(slot *s, const char *value, size_t length) noexcept nogil:
         s.size_of_range = number(value + i + 1, length - i - 1)
 
 
-cdef bint is_value(const char *line, size_t length, const char *wanted) noexcept nogil:
-    """Whether a field has this value; white space around it does not count."""
-    cdef size_t size = strlen(wanted)
+cdef bint differs(const char *wanted, const char *line, size_t length) noexcept nogil:
+    """Whether a field has another value than the one wanted, if one is."""
+    cdef size_t size = 0 if wanted == NULL else strlen(wanted)
+    if size == 0:
+        return False
     while length and (line[0] == 0x20 or line[0] == 0x09):
         line += 1
         length -= 1
     while length and line[length - 1] in (0x20, 0x09, 0x0D, 0x0A):
         length -= 1
-    return length == size and memcmp(line, wanted, size) == 0
+    return length != size or memcmp(line, wanted, size) != 0
 
 
 cdef bint read_field(slot *s, const char *line, size_t length) noexcept nogil:
@@ -284,7 +287,9 @@ cdef bint read_field(slot *s, const char *line, size_t length) noexcept nogil:
     elif initial == 0x63 and named(line, length, b"content-range: bytes ", 21):
         read_range(s, line + 21, length - 21)
     elif initial == 0x65 and s.x.file != NULL and named(line, length, b"etag:", 5):
-        s.other_file = s.x.file.etag != NULL and not is_value(line + 5, length - 5, s.x.file.etag)
+        s.other_file |= differs(s.x.file.etag, line + 5, length - 5)
+    elif initial == 0x6C and s.x.file != NULL and named(line, length, b"last-modified:", 14):
+        s.other_file |= differs(s.x.file.modified, line + 14, length - 14)
     elif initial == 0x63 and named(line, length, b"content-encoding:", 17):
         return add_codings(s, line + 17, length - 17)
     elif initial == 0x74 and named(line, length, b"transfer-encoding:", 18):
@@ -356,7 +361,21 @@ cdef bint emit_chunk(slot *s, const char *data, size_t length) noexcept nogil:
 
 cdef bint must_wait(xfer *x) noexcept nogil:
     """Whether the owner wants no more for now."""
+    if x.file != NULL and must_breathe(x):
+        return True
     return x.held or (x.unread >= <size_t>x.home.set.max_buffered)
+
+
+cdef bint must_breathe(xfer *x) noexcept nogil:
+    """libcurl would go on as long as there is something to read, however slow the disk is."""
+    cdef int64_t now = now_ns()
+    if x.busy_turn != x.home.r.turn:
+        x.busy_turn = x.home.r.turn
+        x.busy_since = now
+    if now - x.busy_since < AT_A_TIME:
+        return False
+    defer(&x.home.r.next, &x.breath)
+    return True
 
 
 cdef bint take(slot *s, const char *data, size_t length) noexcept nogil:

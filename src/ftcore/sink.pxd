@@ -28,6 +28,7 @@ cdef struct sink:
     int64_t asked_from     # where the request asks to go on in `kept`
     int64_t asked_of       # bytes of the whole file, as far as is known; 0: it is not
     const char *etag       # its ETag, or NULL
+    const char *modified   # ... or its Last-Modified
     reactor *r             # knows the descriptors; NULL: there are none
     int fd                 # what is written to; -1: not open
     int kept_fd            # `kept`, until it is known what comes
@@ -45,7 +46,8 @@ cdef struct sink:
 # not what the request says it is).
 cdef sink_answer sink_open(sink *, reactor *) noexcept nogil
 # At the end of the header block. `first` and `of` are the first byte of its Content-Range and the
-# size of the whole, -1: not told; `other` whether it has an ETag that is not `etag`.
+# size of the whole, -1: not told; `other` whether its ETag or
+# Last-Modified is another one.
 cdef sink_answer sink_begin(
     sink *, int status, int64_t first, int64_t of, bint coded, bint other) noexcept nogil
 cdef bint sink_write(sink *, const char *data, size_t length) noexcept nogil

@@ -9,6 +9,7 @@ class Part:
         asked_from: int = 0,
         asked_of: int = 0,
         etag: bytes | None = None,
+        modified: bytes | None = None,
     ) -> None: ...
     @property
     def file(self) -> str: ...

@@ -166,17 +166,18 @@ cdef class Part:
     ``path`` of the part, which must not exist; ``target`` where it will go, None when that is
     told to `publish` only (then nobody but the user may read it). With ``kept`` the download can
     be taken up again: bytes before ``asked_from`` are in that file, and ``note`` is removed before
-    they change; ``asked_of`` is the size of the whole and ``etag`` its ETag, where they are known.
-    Paths are bytes.
+    they change; ``asked_of`` is the size of the whole, ``etag`` its ETag or ``modified`` its
+    Last-Modified, as far as they are known. Paths are bytes.
 
     Whoever made it publishes or discards it, after the transfer; else it is discarded with the
     object.
     """
 
     def __cinit__(self, bytes path not None, bytes target=None, *, bytes kept=None,
-                  bytes note=None, int64_t asked_from=0, int64_t asked_of=0, bytes etag=None):
+                  bytes note=None, int64_t asked_from=0, int64_t asked_of=0, bytes etag=None,
+                  bytes modified=None):
         memset(&self.c, 0, sizeof(sink))
-        self.strings = (path, target, kept, note, etag)
+        self.strings = (path, target, kept, note, etag, modified)
         self.c.path = path
         self.c.target = NULL if target is None else <char *>target
         self.c.kept = NULL if kept is None else <char *>kept
@@ -184,6 +185,7 @@ cdef class Part:
         self.c.asked_from = asked_from
         self.c.asked_of = asked_of
         self.c.etag = NULL if etag is None else <char *>etag
+        self.c.modified = NULL if modified is None else <char *>modified
         self.c.fd = self.c.kept_fd = -1
 
     def __dealloc__(self):

@@ -131,6 +131,9 @@ cdef struct xfer:
     int64_t body_length
     body *source             # the body, when it is made of pieces; of the owner
     sink *file               # where the response's body goes; of the owner
+    deferred breath          # goes on after a pause for the others
+    int64_t busy_turn        # the reactor's turn in which it was at work last
+    int64_t busy_since
     event progress_event
     bint progress_queued
     int64_t progress_at      # the last one

@@ -32,7 +32,7 @@ from ftcore.libcurl cimport (
 from ftcore.multi cimport multi, multi_close_socket, multi_open_socket
 from ftcore.op cimport OUTCOME_FILE, OUTCOME_NOT_REPEATED, now_ns
 from ftcore.settings cimport settings, template
-from ftcore.response cimport progress, response_body, response_header
+from ftcore.response cimport must_breathe, progress, response_body, response_header
 
 cdef enum:
     BUFFER = 262144  # bytes that one system call brings or takes; half as many cost a sixth more
@@ -71,7 +71,7 @@ cdef size_t on_read(char *into, size_t size, size_t count, void *owner) noexcept
     """CURLOPT_READFUNCTION: the next bytes of a body that is made of pieces."""
     cdef slot *s = <slot *>owner
     cdef int64_t got
-    if s.x.held:
+    if s.x.held or must_breathe(s.x):
         s.x.stalled = True
         return CURL_READFUNC_PAUSE
     got = body_read(s.x.source, into, size * count)

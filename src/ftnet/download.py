@@ -212,5 +212,6 @@ def _taken_up(
         asked_from=old.start,
         asked_of=old.total,
         etag=validator if validator.startswith(b'"') else None,
+        modified=None if validator.startswith(b'"') else validator,
     )
     return plan, part, lines

@@ -121,7 +121,7 @@ def take_up(kept: bytes, note: bytes, url: str) -> TakenUp:
         length = os.stat(kept).st_size
     except (OSError, msgspec.MsgspecError):
         return TakenUp()
-    if told.url != _fingerprint(url) or not told.validator:
+    if told.url != _fingerprint(url) or not _is_line(told.validator):
         return TakenUp()
     if told.total:
         length = 0 if length > told.total else min(length, told.total - 1)
@@ -144,6 +144,11 @@ def write_note(note: bytes, url: str, header: Headers) -> None:
     os.replace(fresh, note)
 
 
+def _is_line(text: str) -> bool:
+    """Whether a text can be a header field's value."""
+    return bool(text) and text.isascii() and text.isprintable()
+
+
 def _fingerprint(url: str) -> str:
     import hashlib
 
@@ -154,7 +159,7 @@ def _validator(header: Headers) -> str:
     """What If-Range may carry (RFC 9110 13.1.5): a strong ETag, else a date that is strong."""
     etag = header.get("etag", "")
     if etag:
-        return etag if etag.startswith('"') and etag.isascii() else ""
+        return etag if etag.startswith('"') and _is_line(etag) else ""
     modified, now = header.get("last-modified", ""), header.get("date", "")
     if not modified or not now:
         return ""
