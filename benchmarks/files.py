@@ -29,18 +29,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.peers import cpu_seconds
 from benchmarks.peers.libcurl_c import library
+from benchmarks.report import into_readme
 from benchmarks.servers import Nginx, cores
 
 ROOT = Path(__file__).parent.parent
 SMALL, SMALL_SIZE, AT_ONCE = 10_000, 10_240, 64  # as many at once as curl --parallel-max
 PIECE = 1 << 18
 REFERENCE = "libcurl in C"
+MARKS = ("<!-- files:start -->", "<!-- files:end -->")
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,6 +534,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", type=int, default=1 << 30, help="bytes of the large file")
     parser.add_argument("--dir", default=None, help="where the files are (a RAM disk: /dev/shm)")
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--sink", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -545,7 +549,17 @@ def main(arguments: list[str] | None = None) -> int:
     if options.quick:
         options.rounds, options.size = 1, 256 << 20
     rows = run(options)
-    print(f"{versions()}; {options.size >> 20} MiB, {options.rounds} rounds\n\n{table(rows)}")
+    heading = (
+        f"Files: MB per CPU second of the client process, {options.size >> 20} MiB over loopback,"
+        f" and {SMALL:,} of 10 KiB, {AT_ONCE} at a time; median of {options.rounds} interleaved"
+        f" rounds, ratio to libcurl's blocking transfer in C or to the first; {versions()};"
+        f" {datetime.now(UTC):%Y-%m-%d}."
+    )
+    print(f"{heading}\n\n{table(rows)}")
+    if options.readme:
+        readme = ROOT / "README.md"
+        text = into_readme(readme.read_text(encoding="utf-8"), f"{heading}\n\n{table(rows)}", MARKS)
+        readme.write_text(text, encoding="utf-8")
     return int(any(row.note for row in rows))
 
 

@@ -157,10 +157,11 @@ def as_markdown(table: Table, path: str, heading: str, bars: Sequence[Bar]) -> s
     return "\n".join(" ".join(line.split()) for line in lines)
 
 
-def into_readme(text: str, block: str) -> str:
+def into_readme(text: str, block: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
     """`text` with what stands between the two marks being `block`; ValueError without them."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = marks
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"no {BEGIN} ... {END} in it")
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+        raise ValueError(f"no {first} ... {last} in it")
+    return f"{before}{first}\n{block}\n{last}{after}"
