@@ -31,7 +31,8 @@ EXTENSIONS = {
     "slot": [],
     "response": [],
     "timing": ["sock", "url"],
-    "pool": ["url"],
+    "redirect": ["url"],
+    "pool": [],
     "transfer": [],
 }
 

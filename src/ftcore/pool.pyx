@@ -1,21 +1,21 @@
 """A Client's connections on one engine: where a transfer runs, the queue, redirects, commands."""
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memset, strdup
+from libc.string cimport memset
 
 from ftcore.body cimport body_close, body_open
 from ftcore.decode cimport decoder_finished
 from ftcore.libcurl cimport (
     CURL, CURLE_BAD_CONTENT_ENCODING, CURLE_PARTIAL_FILE, CURLE_RANGE_ERROR, CURLINFO_OS_ERRNO,
-    CURLINFO_PRIVATE, CURLINFO_REDIRECT_URL, CURLPAUSE_CONT, curl, curl_slist,
+    CURLINFO_PRIVATE, CURLINFO_REDIRECT_URL, CURLPAUSE_CONT, curl,
 )
 from ftcore.multi cimport multi, multi_add, multi_free, multi_new, multi_remove
 from ftcore.op cimport (
     COMMAND_ABORT, COMMAND_DRAINED, COMMAND_HELD, COMMAND_LISTEN, COMMAND_PAUSE, COMMAND_RESUME,
-    COMMAND_START, EVENT_DONE, EVENT_FLUSH, OUTCOME_ABORTED, OUTCOME_BAD_REDIRECT, OUTCOME_CLOSED,
-    OUTCOME_FILE, OUTCOME_FILE_BUSY, OUTCOME_FILE_CHANGED, OUTCOME_INSECURE_REDIRECT,
+    COMMAND_START, EVENT_DONE, EVENT_FLUSH, OUTCOME_ABORTED, OUTCOME_CLOSED,
+    OUTCOME_FILE, OUTCOME_FILE_BUSY, OUTCOME_FILE_CHANGED,
     OUTCOME_NOT_A_FILE, OUTCOME_NO_HEADERS, OUTCOME_NO_MEMORY, OUTCOME_OK, OUTCOME_TIMEOUT,
-    OUTCOME_TOO_MANY_REDIRECTS, OUTCOME_TOO_MANY_TASKS, now_ns, op,
+    OUTCOME_TOO_MANY_TASKS, now_ns, op,
 )
 from ftcore.profile cimport (
     ENDED_AT, FETCH_START, QUEUE_END, QUEUE_START, REDIRECT_END, REDIRECT_START, RESPONSE_END,
@@ -23,6 +23,7 @@ from ftcore.profile cimport (
 from ftcore.reactor cimport (
     defer, reactor_emit, reactor_timer_clear, reactor_timer_set, timer_node, undefer,
 )
+from ftcore.redirect cimport redirect_headers, redirect_to
 from ftcore.response cimport response_catch_up
 from ftcore.settings cimport template
 from ftcore.sink cimport SINK_FAILED, SINK_START_OVER, sink_answer, sink_end, sink_open
@@ -32,9 +33,6 @@ from ftcore.slot cimport (
 )
 from ftcore.timing cimport timing_add_bytes, timing_leave_connection, timing_read_phases
 
-cdef extern from "<strings.h>" nogil:
-    int strncasecmp(const char *, const char *, size_t)
-
 cdef extern from "<errno.h>" nogil:
     enum: EBUSY
     enum: ESTALE
@@ -42,25 +40,11 @@ cdef extern from "<errno.h>" nogil:
 cdef extern from "c/file.h" nogil:
     enum: FILE_NOT_REGULAR
 
-cdef extern from "c/url.h" nogil:
-    int url_scheme(const char *)
-    int url_same_origin(const char *, const char *)
-    char *url_with_login(const char *, const char *)
-
 cdef enum:
-    REDIRECTS_AT_MOST = 20
     CONNECTIONS_PER_MULTI = 32   # see multi.pxd
     MULTIS_AT_MOST = 256
     STREAMS_PER_CONNECTION = 100
     WAITING_AT_MOST = 1000000
-
-#: Header fields that describe a body, and go with it; those that a stranger must not see.
-cdef const char **BODY_FIELDS = [
-    b"content-type:", b"content-encoding:", b"content-language:", b"content-location:", NULL]
-cdef const char **PRIVATE_FIELDS = [
-    b"authorization:", b"cookie:", b"proxy-authorization:", b"host:", NULL]
-#: Those that ask for a part of a file.
-cdef const char **RANGE_FIELDS = [b"range:", b"if-range:", NULL]
 
 
 # ---------------------------------------------------------------- places to run
@@ -315,7 +299,7 @@ cdef bint open_files(xfer *x) noexcept nogil:
             return False
         if answer == SINK_START_OVER:
             x.whole = x.altered = True
-            return filter_headers(x)
+            return redirect_headers(x)
     return True
 
 
@@ -442,77 +426,16 @@ cdef void flush(xfer *x) noexcept nogil:
         reactor_emit(x.home.r, &x.flush_event)
 
 
-# ---------------------------------------------------------------- redirects (RFC 9110 15.4, Fetch)
-
-cdef bint starts_with_one_of(const char *line, const char **names) noexcept nogil:
-    cdef size_t length
-    cdef int i = 0
-    while names[i] != NULL:
-        length = 0
-        while names[i][length] != 0:
-            length += 1
-        # "Name;" is libcurl's word for a field without a value
-        if strncasecmp(line, names[i], length - 1) == 0 and (
-                line[length - 1] == 0x3A or line[length - 1] == 0x3B):
-            return True
-        i += 1
-    return False
-
-
-cdef bint filter_headers(xfer *x) noexcept nogil:
-    """The header lines for the next hop. False: memory is out."""
-    cdef curl_slist *line = x.t.headers
-    cdef curl_slist *kept = NULL
-    cdef curl_slist *longer
-    while line != NULL:
-        if not (x.bare and starts_with_one_of(line.data, BODY_FIELDS)) and not (
-                x.estranged and starts_with_one_of(line.data, PRIVATE_FIELDS)) and not (
-                x.whole and starts_with_one_of(line.data, RANGE_FIELDS)):
-            longer = curl.slist_append(kept, line.data)
-            if longer == NULL:
-                curl.slist_free_all(kept)
-                return False
-            kept = longer
-        line = line.next
-    curl.slist_free_all(x.headers)
-    x.headers = kept
-    return True
-
-
-cdef int check_redirect(xfer *x, const char *here, const char *there) noexcept nogil:
-    cdef int scheme
-    if x.hops == REDIRECTS_AT_MOST:
-        return OUTCOME_TOO_MANY_REDIRECTS
-    scheme = url_scheme(there) if there != NULL else 0
-    if scheme == 0:
-        return OUTCOME_BAD_REDIRECT
-    if scheme == 1 and url_scheme(here) == 2 and not x.home.set.insecure_redirects:
-        return OUTCOME_INSECURE_REDIRECT
-    return OUTCOME_OK
-
+# ---------------------------------------------------------------- another request in its place
 
 cdef int follow(xfer *x) noexcept nogil:
     """Starts the next hop; not OUTCOME_OK when that may not or cannot be."""
-    cdef slot *s = x.s
-    cdef const char *here = x.url if x.url != NULL else x.t.url
     cdef char *there = NULL
-    cdef char *copy
     cdef int outcome
-    cdef bint bodied = not x.bare and not x.t.head
-    curl.easy_getinfo(s.easy, CURLINFO_REDIRECT_URL, &there)
-    outcome = check_redirect(x, here, there)
+    curl.easy_getinfo(x.s.easy, CURLINFO_REDIRECT_URL, &there)
+    outcome = redirect_to(x, there, x.s.status)
     if outcome != OUTCOME_OK:
         return outcome
-    if not url_same_origin(here, there):
-        x.estranged = True
-    copy = strdup(there) if x.estranged else url_with_login(here, there)
-    if copy == NULL:
-        return OUTCOME_NO_MEMORY
-    free(x.url)
-    x.url = copy
-    if bodied and (s.status == 303 and not is_get(x.t) or s.status < 303 and is_post(x.t)):
-        x.bare = True
-    x.hops += 1
     if x.hops == 1:
         x.ph.at[REDIRECT_START] = x.ph.at[FETCH_START]
     x.ph.at[REDIRECT_END] = now_ns()
@@ -531,7 +454,7 @@ cdef int send_again(xfer *x) noexcept nogil:
     """Another request in the place of the one that has ended; not OUTCOME_OK when it can't be."""
     cdef slot *s = x.s
     x.altered = True
-    if not filter_headers(x):
+    if not redirect_headers(x):
         return OUTCOME_NO_MEMORY
     timing_add_bytes(s, &x.sent_before, &x.received_before)
     multi_remove(s.m, s.easy)
@@ -539,14 +462,6 @@ cdef int send_again(xfer *x) noexcept nogil:
     x.ph.at[FETCH_START] = now_ns()
     launch(x)
     return OUTCOME_OK
-
-
-cdef bint is_get(template *t) noexcept nogil:
-    return t.verb == NULL and not t.with_body and not t.head
-
-
-cdef bint is_post(template *t) noexcept nogil:
-    return t.verb == NULL and t.with_body
 
 
 # ---------------------------------------------------------------- commands
