@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ def pytest_report_header() -> list[str]:
         "tinyproxy": version_of("tinyproxy", "-v").removeprefix("tinyproxy "),
         "microsocks": version_of("microsocks"),
         "dnsmasq": version_of("dnsmasq", "-v").removeprefix("Dnsmasq version ").partition(" ")[0],
+        "websockets": version("websockets"),
+        "aiohttp": version("aiohttp"),
     }
     lines = ["servers: " + ", ".join(f"{name} {told}" for name, told in servers.items())]
     try:
@@ -229,6 +232,59 @@ def dns(servers_directory: Path, certificates: Certificates) -> Iterator[Any]:
         server.dnsmasq.stop()
 
 
+@pytest.fixture(scope="session")
+def socket_loop() -> Iterator[Any]:
+    """The thread that WebSocket servers run in."""
+    from tests.servers.websocket import Loop
+
+    loop = Loop()
+    yield loop
+    loop.stop()
+
+
+@pytest.fixture
+def sockets(socket_loop: Any) -> Iterator[Any]:
+    """A server of the `websockets` library for the test alone: `.url`, `.peer(number)`."""
+    from tests.servers.websocket import serving
+
+    with serving(socket_loop) as server:
+        yield server
+
+
+@pytest.fixture
+def secure_sockets(socket_loop: Any, certificates: Certificates) -> Iterator[Any]:
+    """The same behind TLS."""
+    from tests.servers.websocket import serving, tls_context
+
+    with serving(socket_loop, tls=tls_context(certificates.good)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def aiohttp_sockets(socket_loop: Any) -> Iterator[Any]:
+    """aiohttp's server, that echoes: `.url`."""
+    from tests.servers.websocket import AiohttpServer
+
+    server = AiohttpServer(socket_loop)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def nginx_sockets(
+    servers_directory: Path, certificates: Certificates, socket_loop: Any
+) -> Iterator[Any]:
+    """nginx in front of a server of the library: `.ws`, `.wss`."""
+    from tests.servers.websocket import NginxSockets, serving
+
+    room = _room(servers_directory, "nginx-sockets")
+    with (
+        serving(socket_loop) as behind,
+        started(lambda: NginxSockets(room, certificates, behind.netloc)) as server,
+    ):
+        yield server
+
+
 # --- ways to get there ----------------------------------------------------------------------------
 
 
@@ -256,9 +312,26 @@ def plain() -> Iterator[Any]:
         yield client
 
 
+@pytest.fixture
+def unbounded() -> Iterator[Any]:
+    """The same without a limit on what waits to be sent or to be heard."""
+    import ftnet as ft
+
+    with ft.Client(trust_env=False, max_buffered_bytes=None) as client:
+        yield client
+
+
 @pytest.fixture(params=("thread", "run", "asyncio", "uvloop"))
 def drive(request: pytest.FixtureRequest) -> Any:
     """Each way to drive the engine: see `tests.drivers`."""
     from tests.drivers import DRIVERS
+
+    return DRIVERS[request.param]
+
+
+@pytest.fixture(params=("thread", "run", "asyncio", "uvloop"))
+def drive_sockets(request: pytest.FixtureRequest) -> Any:
+    """Each way to drive the engine until sockets are closed: see `tests.sockets`."""
+    from tests.sockets import DRIVERS
 
     return DRIVERS[request.param]

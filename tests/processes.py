@@ -53,6 +53,11 @@ class Script:
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
+    def sleeps(self) -> bool:
+        """Whether its main thread waits for something."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text()
+        return stat.rpartition(") ")[2].startswith("S")
+
     def interrupt(self) -> None:
         """What Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)

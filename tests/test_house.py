@@ -14,7 +14,9 @@ CORE = ROOT / "src" / "ftcore"
 
 #: From the ground up: a room may cimport only rooms before it (struct definitions included).
 ROOMS = ["libcurl", "op", "buffers", "profile", "reactor", "engine", "multi", "codec", "decode"]
-ROOMS += ["settings", "body", "sink", "slot", "response", "timing", "redirect", "pool", "transfer"]
+ROOMS += ["settings", "body", "sink", "handle", "slot", "response", "timing", "redirect", "pool"]
+ROOMS += ["transfer", "connection", "permessage", "opening", "outgoing", "frames", "messages"]
+ROOMS += ["websocket"]
 PAIRS = [(path.stem, path) for path in sorted(CORE.glob("*.p[yx][xd]")) if path.suffix != ".pyi"]
 CODE = {path: path.read_text() for _, path in PAIRS}
 

@@ -41,7 +41,7 @@ _SYSTEM_CA_PATHS = ("/etc/ssl/certs", "/etc/pki/tls/certs")
 
 #: libraries that undo content codings: how their functions' names begin, the system's file
 _CODECS = (
-    (("zlib", "inflate"), "libz.1.dylib" if sys.platform == "darwin" else "libz.so.1"),
+    (("zlib", "inflate", "deflate"), "libz.1.dylib" if sys.platform == "darwin" else "libz.so.1"),
     (
         ("BrotliDecoder",),
         "libbrotlidec.1.dylib" if sys.platform == "darwin" else "libbrotlidec.so.1",

@@ -28,6 +28,8 @@ ffi.cdef(
     int curl_easy_setopt(void *, int, ...);
     int curl_easy_getinfo(void *, int, ...);
     int curl_easy_pause(void *, int);
+    int curl_easy_send(void *, const void *, size_t, size_t *);
+    int curl_easy_recv(void *, void *, size_t, size_t *);
     const char *curl_easy_strerror(int);
     void *curl_multi_init(void);
     int curl_multi_cleanup(void *);
@@ -53,6 +55,10 @@ ffi.cdef(
     int inflate(void *, int);
     int inflateReset(void *);
     int inflateEnd(void *);
+    int deflateInit2_(void *, int, int, int, int, int, const char *, int);
+    int deflate(void *, int);
+    int deflateReset(void *);
+    int deflateEnd(void *);
 
     void *BrotliDecoderCreateInstance(void *, void *, void *);
     int BrotliDecoderDecompressStream(

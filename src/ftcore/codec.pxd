@@ -37,6 +37,24 @@ ctypedef struct z_stream:
     unsigned long adler
     unsigned long reserved
 
+cdef struct codec_table:
+    const char *(*zlib_version)() noexcept nogil
+    int (*inflate_init)(z_stream *, int, const char *, int) noexcept nogil
+    int (*inflate)(z_stream *, int) noexcept nogil
+    int (*inflate_reset)(z_stream *) noexcept nogil
+    int (*inflate_end)(z_stream *) noexcept nogil
+    int (*deflate_init)(z_stream *, int, int, int, int, int, const char *, int) noexcept nogil
+    int (*deflate)(z_stream *, int) noexcept nogil
+    int (*deflate_reset)(z_stream *) noexcept nogil
+    int (*deflate_end)(z_stream *) noexcept nogil
+    void *(*brotli_new)(void *, void *, void *) noexcept nogil
+    int (*brotli)(
+        void *, size_t *, const uint8_t **, size_t *, uint8_t **, size_t *) noexcept nogil
+    int (*brotli_error)(void *) noexcept nogil
+    void (*brotli_free)(void *) noexcept nogil
+
+cdef codec_table codec   # zlib's functions are there when has_zlib, brotli's when has_brotli
+
 cdef struct stage:
     coding which
     bint begun             # its codec is there

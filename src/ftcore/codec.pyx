@@ -20,20 +20,6 @@ cdef enum:
     BROTLI_ALLOC_FIRST = -21  # BrotliDecoderErrorCode: out of memory from here ...
     BROTLI_ALLOC_LAST = -30   # ... down to here
 
-cdef struct codec_table:
-    const char *(*zlib_version)() noexcept nogil
-    int (*inflate_init)(z_stream *, int, const char *, int) noexcept nogil
-    int (*inflate)(z_stream *, int) noexcept nogil
-    int (*inflate_reset)(z_stream *) noexcept nogil
-    int (*inflate_end)(z_stream *) noexcept nogil
-    void *(*brotli_new)(void *, void *, void *) noexcept nogil
-    int (*brotli)(
-        void *, size_t *, const uint8_t **, size_t *, uint8_t **, size_t *) noexcept nogil
-    int (*brotli_error)(void *) noexcept nogil
-    void (*brotli_free)(void *) noexcept nogil
-
-cdef codec_table codec
-
 
 # ---------------------------------------------------------------- the libraries
 
@@ -49,6 +35,12 @@ cdef void fill() except *:
     codec.inflate = <int (*)(z_stream *, int) noexcept nogil>address("inflate")
     codec.inflate_reset = <int (*)(z_stream *) noexcept nogil>address("inflateReset")
     codec.inflate_end = <int (*)(z_stream *) noexcept nogil>address("inflateEnd")
+    codec.deflate_init = <int (*)(
+        z_stream *, int, int, int, int, int, const char *, int) noexcept nogil>address(
+        "deflateInit2_")
+    codec.deflate = <int (*)(z_stream *, int) noexcept nogil>address("deflate")
+    codec.deflate_reset = <int (*)(z_stream *) noexcept nogil>address("deflateReset")
+    codec.deflate_end = <int (*)(z_stream *) noexcept nogil>address("deflateEnd")
     codec.brotli_new = \
         <void *(*)(void *, void *, void *) noexcept nogil>address("BrotliDecoderCreateInstance")
     codec.brotli = <int (*)(

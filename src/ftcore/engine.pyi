@@ -1,4 +1,5 @@
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 engines: weakref.WeakSet[Engine]
@@ -22,3 +23,6 @@ class Engine:
 
 def alive() -> tuple[int, int]: ...
 def after_fork_in_child() -> None: ...
+
+class Call(Operation):
+    def __init__(self, engine: Engine, function: Callable[[], object]) -> None: ...

@@ -10,14 +10,17 @@ from libc.stdint cimport int64_t
 from posix.unistd cimport close
 
 from ftcore.buffers cimport memory_after_fork
-from ftcore.op cimport EVENT_RELEASE, word_get
+from ftcore.op cimport COMMAND_START, EVENT_DONE, EVENT_RELEASE, word_get
 from ftcore.reactor cimport (
-    reactor_close, reactor_open, reactor_post, reactor_spare,
-    reactor_rest, reactor_run, reactor_wake,
+    reactor_close, reactor_emit, reactor_lighten, reactor_open, reactor_post, reactor_rest,
+    reactor_run, reactor_spare, reactor_wake,
 )
 
 import os
 import weakref
+
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident()
 
 engines = weakref.WeakSet()
 cdef long tasks_alive = 0
@@ -75,6 +78,8 @@ cdef class Engine:
         cdef int failed
         if not self.open or self.dead:
             raise RuntimeError("the engine is closed")
+        self.thread = PyThread_get_thread_ident()
+        self.resting = False
         with nogil:
             failed = reactor_run(&self.r, ns)
         if failed == -EINTR:
@@ -86,7 +91,17 @@ cdef class Engine:
     def rest(self):
         """After `poll`, when another loop watches `fileno()`: it becomes readable when there is
         something to do, a timer or a command included."""
+        self.resting = True
         reactor_rest(&self.r)
+
+    cdef bint may_touch(self) noexcept:
+        return (self.delivering or self.resting) and (
+            self.thread == PyThread_get_thread_ident() and not self.dead)
+
+    cdef int touched(self) except -1:
+        if self.resting:
+            reactor_rest(&self.r)
+        return 0
 
     cdef int deliver(self) except -1:
         cdef event *e = self.r.out_first
@@ -94,6 +109,7 @@ cdef class Engine:
         cdef Operation operation
         self.r.out_first = NULL
         self.r.out_last = NULL
+        self.delivering = True
         try:
             while e != NULL:
                 following = e.next
@@ -110,6 +126,9 @@ cdef class Engine:
         except BaseException:
             self.put_back(following)
             raise
+        finally:
+            self.delivering = False
+            reactor_lighten(&self.r, True)
         return 0
 
     cdef int pooled(self, Operation operation, event *e) except -1:
@@ -177,6 +196,31 @@ cdef class Engine:
     def own_descriptors(self):
         """Descriptors that belong to the poller beside its own."""
         return [fd for fd in (self.r.poll.wake_fd, self.r.poll.timer_fd) if fd >= 0]
+
+
+cdef void on_call(op *o, unsigned commands) noexcept nogil:
+    o.last.kind = EVENT_DONE
+    o.last.target = o
+    reactor_emit(<reactor *>o.place, &o.last)
+
+
+cdef class Call(Operation):
+    """Calls `function` in the thread that drives the engine, after what it has to deliver."""
+
+    def __cinit__(self, Engine engine not None, function):
+        self.function = function
+        self.o.command = on_call
+        self.o.owner = <void *>self
+        self.o.place = &engine.r
+        engine.submit(self, &self.o, COMMAND_START)
+
+    cdef int handle(self, event *e) except -1:
+        function, self.function = self.function, None
+        try:
+            function()
+        finally:
+            self.release(&self.o)
+        return 0
 
 
 def alive():

@@ -37,6 +37,8 @@ cdef struct curl_table:
     int (*easy_setopt)(CURL *, int, ...) noexcept nogil
     int (*easy_getinfo)(CURL *, int, ...) noexcept nogil
     int (*easy_pause)(CURL *, int) noexcept nogil
+    int (*easy_send)(CURL *, const void *, size_t, size_t *) noexcept nogil
+    int (*easy_recv)(CURL *, void *, size_t, size_t *) noexcept nogil
     const char *(*easy_strerror)(int) noexcept nogil
     CURLM *(*multi_init)() noexcept nogil
     int (*multi_cleanup)(CURLM *) noexcept nogil
@@ -63,8 +65,12 @@ cdef curl_table curl
 cdef enum:
     CURLE_OK = 0
     CURLE_PARTIAL_FILE = 18
+    CURLE_OUT_OF_MEMORY = 27
     CURLE_RANGE_ERROR = 33
+    CURLE_SEND_ERROR = 55
+    CURLE_RECV_ERROR = 56
     CURLE_BAD_CONTENT_ENCODING = 61
+    CURLE_AGAIN = 81
 
     CURL_SOCKET_TIMEOUT = -1
     CURL_CSELECT_IN = 1
@@ -107,11 +113,13 @@ cdef enum:
 
     CURLOPT_NOBODY = 44
     CURLOPT_POST = 47
+    CURLOPT_HTTPPROXYTUNNEL = 61
     CURLOPT_SSL_VERIFYPEER = 64
     CURLOPT_HTTPGET = 80
     CURLOPT_SSL_VERIFYHOST = 81
     CURLOPT_HTTP_VERSION = 84
     CURLOPT_BUFFERSIZE = 98
+    CURLOPT_CONNECT_ONLY = 141
     CURLOPT_HTTP_CONTENT_DECODING = 158
     CURLOPT_NOSIGNAL = 99
     CURLOPT_TCP_NODELAY = 121

@@ -27,6 +27,10 @@ cdef void fill() except *:
     curl.easy_setopt = <int (*)(CURL *, int, ...) noexcept nogil>address("curl_easy_setopt")
     curl.easy_getinfo = <int (*)(CURL *, int, ...) noexcept nogil>address("curl_easy_getinfo")
     curl.easy_pause = <int (*)(CURL *, int) noexcept nogil>address("curl_easy_pause")
+    curl.easy_send = \
+        <int (*)(CURL *, const void *, size_t, size_t *) noexcept nogil>address("curl_easy_send")
+    curl.easy_recv = \
+        <int (*)(CURL *, void *, size_t, size_t *) noexcept nogil>address("curl_easy_recv")
     curl.easy_strerror = <const char *(*)(int) noexcept nogil>address("curl_easy_strerror")
     curl.multi_init = <CURLM *(*)() noexcept nogil>address("curl_multi_init")
     curl.multi_cleanup = <int (*)(CURLM *) noexcept nogil>address("curl_multi_cleanup")

@@ -32,10 +32,12 @@ cdef extern from "c/queue.h" nogil:
 
 cdef extern from "c/slab.h" nogil:
     enum: SLAB_ROOM
+    enum: SLAB_SMALL_ROOM
     ctypedef struct slab:
         size_t room
         char data[1]
     void slab_hold(slab *)
+    bint slab_is_mine(slab *)
 
 # Outcomes of the engine's own, beside libcurl's positive codes.
 cdef enum:
@@ -67,6 +69,8 @@ cdef enum:
     COMMAND_LISTEN = 32   # a listener came; it gets what no other has had
     COMMAND_HELD = 64     # the end is kept back by a pause; the time limit still holds
     COMMAND_CLOSE = 128
+    COMMAND_SEND = 256
+    COMMAND_ACCEPT = 512
 
 cdef enum:
     EVENT_HEADERS = 1
@@ -74,6 +78,8 @@ cdef enum:
     EVENT_DONE = 3     # the last one that callers hear of
     EVENT_FLUSH = 4    # held-back events may be delivered now
     EVENT_PROGRESS = 6
+    EVENT_SENT = 7
+    EVENT_DRAINED = 8
     EVENT_RELEASE = 5  # a command was still under way at EVENT_DONE; now the owner can go
 
 cdef struct op
@@ -86,6 +92,7 @@ cdef struct event:
     slab *memory           # EVENT_CHUNK: one hold on it
     char *start
     size_t length
+    unsigned detail        # what the kind's room says it is
 
 cdef struct op:
     inbox_node link        # first: the inbox hands back its address
@@ -93,5 +100,6 @@ cdef struct op:
     atomic_word queued     # 1 while in the inbox
     void (*command)(op *, unsigned) noexcept nogil
     void *owner            # the Operation this is embedded in
+    void *place            # what the command works on, where the op alone does not tell
     event last             # EVENT_DONE, and EVENT_RELEASE where that has to wait
     bint release_owed      # EVENT_DONE came while a command was under way

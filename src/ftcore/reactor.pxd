@@ -5,7 +5,7 @@ Everything here runs without the GIL, in the one thread that drives the reactor,
 """
 from libc.stdint cimport int64_t
 
-from ftcore.op cimport atomic_word, event, inbox, op
+from ftcore.op cimport atomic_word, event, inbox, op, slab
 
 cdef extern from "c/heap.h" nogil:
     ctypedef struct timer_node:
@@ -58,6 +58,7 @@ cdef struct reactor:
     event *out_first
     event *out_last
     event *spare_events  # owned
+    deferred_list first  # at the start of the next step, before it looks at descriptors
     deferred_list soon   # after the current command or event
     deferred_list later  # after all commands, and at the end of the step
     deferred_list next   # in the next step, when what there is was delivered
@@ -66,11 +67,15 @@ cdef struct reactor:
     int64_t turn         # counts calls of reactor_step
     int64_t armed        # what the poller's own timer is set to
     int64_t epoch_offset
+    slab *reading        # one hold; sockets read into it, one after the other
+    size_t reading_used
 
 cdef int reactor_open(reactor *) noexcept nogil
 cdef void reactor_close(reactor *) noexcept nogil
 cdef void reactor_post(reactor *, op *, unsigned command) noexcept nogil
 cdef int reactor_run(reactor *, int64_t timeout) noexcept nogil
+# Lets go of the memory that is read into: after delivery, or when nobody has bytes in it.
+cdef void reactor_lighten(reactor *, bint delivered) noexcept nogil
 cdef void reactor_rest(reactor *) noexcept nogil
 cdef void reactor_wake(reactor *) noexcept nogil
 cdef int reactor_timer_set(reactor *, timer_node *, int64_t deadline) noexcept nogil

@@ -3,9 +3,10 @@ from libc.stdint cimport INT64_MAX
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
+from ftcore.buffers cimport memory_drop
 from ftcore.op cimport (
     EVENT_RELEASE, epoch_offset_ns, inbox_empty, inbox_init, inbox_node, inbox_push, inbox_take,
-    now_ns, word_or, word_set, word_swap,
+    now_ns, slab_is_mine, word_or, word_set, word_swap,
 )
 
 cdef extern from "c/heap.h" nogil:
@@ -53,6 +54,9 @@ cdef int reactor_open(reactor *r) noexcept nogil:
 cdef void reactor_close(reactor *r) noexcept nogil:
     cdef event *e
     poller_close(&r.poll)
+    if r.reading != NULL:
+        memory_drop(r.reading)
+        r.reading = NULL
     heap_free(&r.timers)
     free(r.sources)
     r.sources = NULL
@@ -133,6 +137,7 @@ cdef int step(reactor *r, int64_t timeout) noexcept nogil:
     cdef deferred_list postponed
     cdef int count
     r.turn += 1
+    run_deferred(&r.first)
     timeout = waiting_time(r, timeout)
     if timeout != 0:
         word_set(&r.asleep, 1)
@@ -179,7 +184,9 @@ cdef int reactor_run(reactor *r, int64_t timeout) noexcept nogil:
 
 cdef void reactor_rest(reactor *r) noexcept nogil:
     """Between steps, for a loop that waits on our descriptor: it tells of timers and commands."""
-    cdef int64_t due = heap_next(&r.timers)
+    cdef int64_t due
+    run_deferred(&r.first)
+    due = heap_next(&r.timers)
     if r.armed <= r.now:
         r.armed = INT64_MAX
     if due < r.armed:
@@ -189,6 +196,12 @@ cdef void reactor_rest(reactor *r) noexcept nogil:
     if (r.out_first != NULL or r.next.first != NULL or not inbox_empty(&r.posted)) and (
             word_swap(&r.asleep, 0) == 1):
         poller_wake(&r.poll)
+
+
+cdef void reactor_lighten(reactor *r, bint delivered) noexcept nogil:
+    if r.reading != NULL and (delivered or slab_is_mine(r.reading)):
+        memory_drop(r.reading)
+        r.reading = NULL
 
 
 cdef void reactor_wake(reactor *r) noexcept nogil:

@@ -10,6 +10,8 @@ from ftcore.slot cimport slot, xfer
 # For CURLOPT_HEADERFUNCTION and CURLOPT_WRITEFUNCTION; the owner is the slot.
 cdef size_t response_header(char *, size_t, size_t, void *owner) noexcept nogil
 cdef size_t response_body(char *, size_t, size_t, void *owner) noexcept nogil
+# The three digits of "HTTP/1.1 200 OK"; 0 when they are not there.
+cdef int status_of(const char *line, size_t length) noexcept nogil
 # Whether its files have kept the thread for so long that others must have their turn; then this
 # transfer goes on in the next step.
 cdef bint must_breathe(xfer *) noexcept nogil

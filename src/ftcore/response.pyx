@@ -42,6 +42,8 @@ cdef int status_of(const char *line, size_t length) noexcept nogil:
         if line[i + k] < 0x30 or line[i + k] > 0x39:
             return 0
         status = status * 10 + (line[i + k] - 0x30)
+    if i + 4 < length and 0x30 <= line[i + 4] <= 0x39:
+        return 0
     return status
 
 

@@ -4,7 +4,17 @@ All before the handle is removed from its multi handle.
 """
 from libc.stdint cimport int64_t
 
+from ftcore.libcurl cimport CURL
+from ftcore.profile cimport phases
+from ftcore.reactor cimport source
 from ftcore.slot cimport slot, xfer
+
+# DNS, connect and TLS moments of a handle whose transfer began at `base`, none before `at`; how far
+# it got. `connection` is the last socket opened, or NULL, `opened_at` when the first was.
+cdef int64_t timing_read_connect(
+    CURL *, source *connection, int64_t opened_at, phases *, int64_t base, int64_t at,
+    bint tls) noexcept nogil
+cdef void timing_read_peer(CURL *, phases *) noexcept nogil
 
 # Fills x.ph.
 cdef void timing_read_phases(slot *, xfer *, int outcome) noexcept nogil

@@ -72,15 +72,20 @@ cdef unsigned smoothed_rtt(reactor *r, source *connection, int fd) noexcept nogi
     return connection.rtt_us
 
 
-cdef void read_peer(slot *s, phases *p) noexcept nogil:
+cdef void timing_read_peer(CURL *easy, phases *p) noexcept nogil:
     cdef const char *ip = NULL
-    cdef long port = 0, version = 0
-    cdef int fd = -1
-    curl.easy_getinfo(s.easy, CURLINFO_PRIMARY_IP, &ip)
+    cdef long port = 0
+    curl.easy_getinfo(easy, CURLINFO_PRIMARY_IP, &ip)
     if ip != NULL:
         strncpy(p.ip, ip, sizeof(p.ip) - 1)
-    curl.easy_getinfo(s.easy, CURLINFO_PRIMARY_PORT, &port)
+    curl.easy_getinfo(easy, CURLINFO_PRIMARY_PORT, &port)
     p.port = <int>port if port > 0 else 0
+
+
+cdef void read_peer(slot *s, phases *p) noexcept nogil:
+    cdef long version = 0
+    cdef int fd = -1
+    timing_read_peer(s.easy, p)
     if s.first_byte_at:
         curl.easy_getinfo(s.easy, CURLINFO_HTTP_VERSION, &version)
         if version == CURL_HTTP_VERSION_1_1:
@@ -101,22 +106,22 @@ cdef int64_t not_before(phases *p, int which, int64_t at, int64_t floor) noexcep
     return p.at[which]
 
 
-cdef int64_t read_connect(
-        slot *s, phases *p, int64_t base, int64_t at, bint tls) noexcept nogil:
-    """DNS, connect and TLS moments; how far it got."""
-    cdef int64_t lookup = micros(s.easy, CURLINFO_NAMELOOKUP_TIME_T)
-    cdef int64_t tcp = micros(s.easy, CURLINFO_CONNECT_TIME_T)
-    cdef int64_t app = micros(s.easy, CURLINFO_APPCONNECT_TIME_T)
+cdef int64_t timing_read_connect(
+        CURL *easy, source *connection, int64_t opened_at, phases *p, int64_t base, int64_t at,
+        bint tls) noexcept nogil:
+    cdef int64_t lookup = micros(easy, CURLINFO_NAMELOOKUP_TIME_T)
+    cdef int64_t tcp = micros(easy, CURLINFO_CONNECT_TIME_T)
+    cdef int64_t app = micros(easy, CURLINFO_APPCONNECT_TIME_T)
     p.at[DNS_START] = at
-    if lookup == 0 and s.opened_at == 0:
+    if lookup == 0 and opened_at == 0:
         return at
-    at = not_before(p, DNS_END, base + lookup if lookup else s.opened_at, at)
-    if s.opened_at == 0 and tcp == 0:
+    at = not_before(p, DNS_END, base + lookup if lookup else opened_at, at)
+    if opened_at == 0 and tcp == 0:
         return at
-    at = not_before(p, CONNECT_START, s.opened_at if s.opened_at else at, at)
-    if tcp == 0 and tls and s.fd >= 0 and s.m.r.sources[s.fd].kept:
+    at = not_before(p, CONNECT_START, opened_at if opened_at else at, at)
+    if tcp == 0 and tls and connection != NULL and connection.answered_at:
         # libcurl tells of the TCP connection when TLS is through; we saw it wait for the answer
-        return read_tls_start(s, p, at)
+        return not_before(p, SSL_START, connection.answered_at, at)
     if tcp == 0:
         return at
     if not tls:
@@ -128,9 +133,12 @@ cdef int64_t read_connect(
     return not_before(p, CONNECT_END, at, at)
 
 
-cdef int64_t read_tls_start(slot *s, phases *p, int64_t at) noexcept nogil:
-    cdef int64_t answered = s.m.r.sources[s.fd].answered_at
-    return not_before(p, SSL_START, answered, at) if answered else at
+cdef source *source_of(slot *s) noexcept nogil:
+    """What the reactor knows of the last socket that was opened; NULL: there is none any more."""
+    cdef source *connection = NULL
+    if s.fd >= 0:
+        connection = &s.m.r.sources[s.fd]
+    return connection if connection != NULL and connection.kept else NULL
 
 
 cdef bint is_sent(slot *s, bint likely) noexcept nogil:
@@ -209,7 +217,7 @@ cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
         for i in range(DNS_START, CONNECT_END + 1):
             p.at[i] = at
     else:
-        at = read_connect(s, p, base, at, tls)
+        at = timing_read_connect(s.easy, source_of(s), s.opened_at, p, base, at, tls)
         if p.http == 3 and p.at[CONNECT_END]:
             p.rtt_us = <unsigned>((p.at[CONNECT_END] - p.at[CONNECT_START]) // 1000)
     read_exchange(s, p, base, at, outcome)

@@ -13,6 +13,7 @@ cdef class Pool(Operation):
     cdef object __weakref__
     cdef pool c
     cdef set holding              # transfers whose result waits for `resume`
+    cdef readonly set sockets     # that are not over
     cdef readonly bint closing
     cdef readonly bint closed
     cdef readonly Settings settings

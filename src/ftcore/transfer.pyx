@@ -41,6 +41,7 @@ cdef class Pool(Operation):
         self.engine = engine
         self.settings = settings
         self.holding = set()
+        self.sockets = set()
         self.closed_event = threading.Event()
         self.c.r = &engine.r
         self.c.set = &settings.c
@@ -55,6 +56,8 @@ cdef class Pool(Operation):
         if self.closing or self.engine.closed:
             return
         self.closing = True
+        for socket in list(self.sockets):
+            socket.end_with_client()
         self.engine.submit(self, &self.c.control, COMMAND_CLOSE)
 
     def wait_closed(self, timeout):

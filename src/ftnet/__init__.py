@@ -31,14 +31,23 @@ __all__ = [
     "Profile",
     "RequestTask",
     "Response",
+    "SocketProfile",
+    "SocketTask",
     "UploadProgress",
     "UploadResult",
     "UploadTask",
     "__version__",
+    "closeSocket",
+    "connectSocket",
     "downloadFile",
     "engine_info",
+    "onSocketClose",
+    "onSocketError",
+    "onSocketMessage",
+    "onSocketOpen",
     "request",
     "run",
+    "sendSocketMessage",
     "to_dict",
     "uploadFile",
 ]
@@ -46,16 +55,29 @@ __all__ = [
 try:
     from ftcore import Chunk
     from ftnet.client import VERSION as __version__
-    from ftnet.client import Client, downloadFile, request, uploadFile
+    from ftnet.client import (
+        Client,
+        closeSocket,
+        connectSocket,
+        downloadFile,
+        onSocketClose,
+        onSocketError,
+        onSocketMessage,
+        onSocketOpen,
+        request,
+        sendSocketMessage,
+        uploadFile,
+    )
     from ftnet.dispatch import run
     from ftnet.download import DownloadProgress, DownloadResult, DownloadTask
     from ftnet.errors import Cause, Errno, FtError
     from ftnet.http import HeadersReceived
     from ftnet.info import engine_info
-    from ftnet.profile import NetType, Profile
+    from ftnet.profile import NetType, Profile, SocketProfile
     from ftnet.request import ChunkReceived, RequestTask, Response
     from ftnet.results import Headers, to_dict
     from ftnet.upload import UploadProgress, UploadResult, UploadTask
+    from ftnet.websocket import SocketTask
 except ImportError as _error:
     _why = str(_error)
 

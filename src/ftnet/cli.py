@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 BAD_SCHEME, USAGE, BAD_URL, HTTP_ERROR, WRITE_ERROR, READ_ERROR = 1, 2, 3, 22, 23, 26
 INTERRUPTED = 130
 _UNLIMITED = 2_147_483.0  # seconds: the longest time that can be asked for
+TIMED_OUT, EMPTY_ANSWER, NOT_SENT = 28, 52, 55
 CLIENT_CERTIFICATE, CA_FILE = 58, 77
+CLOSED_WITH_CODE = 110  # beyond those of curl
 
 # The exit code of a failure that libcurl has no code for: as curl(1) names it.
 _EXIT_BY_ERRNO = {
@@ -112,7 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line; each sub-command's namespace has ``run``, the function to call."""
     parser = argparse.ArgumentParser(
         prog="ftnet",
-        description="HTTP requests with the true time of every phase.",
+        description="HTTP requests, with the true time of every phase, and WebSockets.",
         epilog="Each command explains itself: ftnet request --help",
         allow_abbrev=False,
     )
@@ -149,23 +151,33 @@ def add_connection_options(
         version.add_argument(
             flag, dest="http_version", action="store_const", const=value, help=text
         )
-    group.add_argument("-x", "--proxy", metavar="URL", help="http, https, socks5 or socks5h proxy")
-    group.add_argument("--noproxy", metavar="HOSTS", help="hosts to reach directly, by commas")
-    group.add_argument(
-        "--resolve", metavar="HOST:PORT:ADDR", type=resolve_entry, action="append", default=[],
-        help="use this address for HOST:PORT instead of asking DNS (may be repeated)",
-    )  # fmt: skip
-    group.add_argument("--interface", metavar="NAME", help="local interface or address")
-    group.add_argument(
-        "-m", "--max-time", metavar="SECONDS", type=seconds, default=max_time,
-        help="limit of the whole request, queueing included (default:"
-        f" {'none' if max_time == _UNLIMITED else round(max_time)})",
-    )  # fmt: skip
+    _add_route_options(group)
+    _add_max_time(group, "the whole request, queueing included", max_time)
     group.add_argument(
         "--max-filesize", metavar="BYTES", type=positive, help="refuse a larger body (exit 63)"
     )
-    group.add_argument("-A", "--user-agent", metavar="NAME", help="User-Agent to send")
+    _add_tls_options(parser)
 
+
+def _add_route_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("-x", "--proxy", metavar="URL", help="http, https, socks5 or socks5h proxy")
+    add("--noproxy", metavar="HOSTS", help="hosts to reach directly, by commas")
+    add("--resolve", metavar="HOST:PORT:ADDR", type=resolve_entry, action="append", default=[],
+        help="use this address for HOST:PORT instead of asking DNS (may be repeated)")  # fmt: skip
+    add("--interface", metavar="NAME", help="local interface or address")
+    add("-A", "--user-agent", metavar="NAME", help="User-Agent to send")
+
+
+def _add_max_time(group: argparse._ArgumentGroup, what: str, default: float) -> None:
+    shown = "none" if default == _UNLIMITED else round(default)
+    group.add_argument(
+        "-m", "--max-time", metavar="SECONDS", type=seconds, default=default,
+        help=f"limit of {what} (default: {shown})",
+    )  # fmt: skip
+
+
+def _add_tls_options(parser: argparse.ArgumentParser) -> None:
     tls = parser.add_argument_group("TLS")
     tls.add_argument("-k", "--insecure", action="store_true", help="don't verify the server")
     tls.add_argument("--cacert", metavar="FILE", help="verify with these CA certificates (PEM)")
@@ -217,6 +229,11 @@ def seconds(text: str) -> float:
     if not 0.001 <= value <= _UNLIMITED:
         raise argparse.ArgumentTypeError(f"{text!r} is not from 0.001 to 2147483 seconds")
     return value
+
+
+def seconds_or_none(text: str) -> float:
+    """As `seconds`, or 0."""
+    return 0.0 if text == "0" else seconds(text)
 
 
 def positive(text: str) -> int:
@@ -408,6 +425,82 @@ def field_entry(text: str) -> tuple[str, str]:
     return name, value
 
 
+_WS_EPILOG = """\
+Lines that come from a file or pipe: when they end, the socket stays open for as long as answers
+come, and is closed when there was none for --wait SECONDS.
+Lines that are typed: Ctrl-D closes the socket and waits for the server to do the same. Ctrl-C does
+so too; a second Ctrl-C doesn't wait.
+Output to a file or pipe has the messages and nothing else, a line end behind each: text as it
+came, binary in base64.
+
+examples:
+  ftnet ws wss://example.com/chat                         talk to a server
+  echo '{"op": "ping"}' | ftnet ws -n 1 example.com/api   ask once, print the first answer
+  ftnet ws --wait 5 example.com/api < questions.jsonl > answers.jsonl
+  ftnet ws --json wss://example.com/feed | jq -r 'select(.event == "message").data'
+  ftnet ws -n 100 wss://example.com/feed < /dev/null      take 100 messages of a feed
+  ftnet ws -H 'authorization: Bearer abc' --subprotocol graphql-ws --compress wss://example.com/
+
+exit codes (those of curl, and 110):
+  0 closed with 1000, 1001 or no code   110 closed by the server with any other code
+  1 scheme not supported   2 usage   3 bad URL   5 proxy name   6 host name   7 connect
+  8 not a WebSocket, or a bad frame   22 another HTTP status than 101   23 can't write
+  26 can't read   28 timeout   35 TLS handshake   52 no answer   55 closed before all was sent
+  56 cut off   58 client certificate   60 server certificate   63 message too large   77 CA file
+  97 proxy   130 interrupted
+"""
+
+
+def ws_command(commands: Subparsers) -> None:
+    """``ftnet ws``: a WebSocket, for a person or for a pipe."""
+    parser = commands.add_parser(
+        "ws",
+        help="talk to a WebSocket, line by line",
+        usage="ftnet ws [OPTION ...] URL",
+        description="Opens a WebSocket, sends lines of stdin and shows the messages that come.",
+        epilog=_WS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("url", metavar="URL", help="ws:// is assumed when it names no scheme")
+    add = parser.add_argument_group("messages").add_argument
+    add("-n", "--count", metavar="N", type=positive,
+        help="close when N messages have come; without --wait, wait for them however long it"
+        " takes")  # fmt: skip
+    add("--wait", metavar="SECONDS", type=seconds_or_none,
+        help="how long an answer is waited for after the last line (default: 1, on a terminal"
+        " 0)")  # fmt: skip
+    add("--binary", action="store_true",
+        help="send lines as binary messages; write binary ones to stdout as they come, with"
+        " nothing before, between or behind them")  # fmt: skip
+    add("--json", action="store_true",
+        help="print JSON objects, one a line: event (open, message, error, close) and what"
+        " belongs to it")  # fmt: skip
+
+    group = parser.add_argument_group("connection")
+    add = group.add_argument
+    add("-H", "--header", metavar="'NAME: VALUE'", type=header_line, action="append", default=[],
+        dest="headers", help="header to send (may be repeated)")  # fmt: skip
+    add("--subprotocol", metavar="NAME", action="append", default=[], dest="subprotocols",
+        help="sub-protocol to offer (may be repeated, the preferred first)")  # fmt: skip
+    add("--compress", action="store_true", help="offer permessage-deflate")
+    add("--ping", metavar="SECONDS", type=seconds_or_none,
+        help="time between pings; the socket ends when one is not answered before the next"
+        " (default: none, on a terminal 10; 0: none)")  # fmt: skip
+    add("--max-message", metavar="BYTES", type=positive,
+        help="refuse a larger message (exit 63; default: 64 MiB)")  # fmt: skip
+    _add_route_options(group)
+    _add_max_time(group, "the opening", 60.0)
+    _add_tls_options(parser)
+    parser.set_defaults(run=_run_ws, http_version=None, max_filesize=None)
+
+
+def _run_ws(args: argparse.Namespace) -> int:
+    from ftnet.cli_ws import run
+
+    return run(args)
+
+
 def doctor_command(commands: Subparsers) -> None:
     """``ftnet doctor``: what the engine found and what would hold it back."""
     parser = commands.add_parser(
@@ -437,5 +530,6 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     request_command,
     download_command,
     upload_command,
+    ws_command,
     doctor_command,
 )

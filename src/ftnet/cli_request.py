@@ -51,15 +51,21 @@ def run(args: argparse.Namespace) -> int:
     return exchange.report()
 
 
-def checked_url(text: str) -> str:
-    """``text`` with a scheme, http unless it has one; CommandError for what can't be asked for."""
-    url = text if "://" in text else f"http://{text}"
+def checked_url(
+    text: str, schemes: tuple[str, ...] = ("http", "https"), api: str = "request"
+) -> str:
+    """``text`` with a scheme, the first of ``schemes`` unless it has one.
+
+    CommandError for what can't be asked for.
+    """
+    url = text if "://" in text else f"{schemes[0]}://{text}"
     scheme = url.partition("://")[0]
-    if scheme.isalnum() and scheme.lower() not in ("http", "https"):
-        reason = f"the scheme {scheme} is not supported, only http and https are"
+    if scheme.isalnum() and scheme.lower() not in schemes:
+        known = " and ".join(schemes)
+        reason = f"the scheme {scheme} is not supported, only {known} are"
         raise cli.CommandError(cli.BAD_SCHEME, reason)
     try:
-        prepare_url(url)
+        prepare_url(url, api, schemes)
     except ValueError as error:
         raise cli.CommandError(cli.BAD_URL, str(error)) from None
     return url

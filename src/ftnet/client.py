@@ -19,7 +19,9 @@ from ftnet.settings import check_client_settings
 if TYPE_CHECKING:
     from ftnet.download import DownloadTask
     from ftnet.request import Plan, RequestTask
+    from ftnet.tasks import Callback
     from ftnet.upload import UploadTask
+    from ftnet.websocket import SocketTask
 
 VERSION = "0.1.0"
 
@@ -101,6 +103,11 @@ class Client:
         self._closed = False
         self.timeout: float = checked["timeout"]
         self.http_version: str | None = checked["http_version"]
+        agent = checked["user_agent"]
+        self.user_agent: str = f"ftnet/{VERSION}" if agent is None else agent
+        self.max_buffered: int | None = checked["max_buffered_bytes"]
+        self.max_message: int | None = checked["max_message_bytes"]
+        self.sockets = Sockets()
         self.temp_dir: str | None = checked["temp_dir"]
         self.tunnels_through: str | None = _http_proxy(checked)
         self.pools: dict[dispatch.Driver, Pool] = {}
@@ -121,6 +128,34 @@ class Client:
     def uploadFile(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> UploadTask:
         """As `ftnet.uploadFile`, with this client's connections and settings."""
         return _upload(self, options, kw)
+
+    def connectSocket(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> SocketTask:
+        """As `ftnet.connectSocket`, with this client's settings."""
+        return _connect(self, options, kw)
+
+    def sendSocketMessage(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> None:
+        """As `ftnet.sendSocketMessage`, about this client's sockets."""
+        _send_message(self, options, kw)
+
+    def closeSocket(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> None:
+        """As `ftnet.closeSocket`, about this client's sockets."""
+        _close_socket(self, options, kw)
+
+    def onSocketOpen(self, callback: Callback) -> None:
+        """As `ftnet.onSocketOpen`, about this client's sockets."""
+        self.sockets.set("open", callback, "onSocketOpen")
+
+    def onSocketMessage(self, callback: Callback) -> None:
+        """As `ftnet.onSocketMessage`, about this client's sockets."""
+        self.sockets.set("message", callback, "onSocketMessage")
+
+    def onSocketError(self, callback: Callback) -> None:
+        """As `ftnet.onSocketError`, about this client's sockets."""
+        self.sockets.set("error", callback, "onSocketError")
+
+    def onSocketClose(self, callback: Callback) -> None:
+        """As `ftnet.onSocketClose`, about this client's sockets."""
+        self.sockets.set("close", callback, "onSocketClose")
 
     def new_pool(self, driver: dispatch.Driver) -> Pool:
         """The client's pool on a driver's engine, made at the first use."""
@@ -320,6 +355,62 @@ def uploadFile(options: Mapping[str, Any] | None = None, /, **kw: Any) -> Upload
     return _upload(_default or default_client(), options, kw)
 
 
+def connectSocket(options: Mapping[str, Any] | None = None, /, **kw: Any) -> SocketTask:
+    """Opens a WebSocket (RFC 6455); returns a `SocketTask` at once.
+
+    ``url`` absolute ws or wss URL. ``header`` mapping; Referer can't be set. ``protocols``
+    sub-protocols, the preferred first. ``tcpNoDelay`` (False) whether small messages go at once
+    though earlier ones are under way. ``perMessageDeflate`` (False) compression (RFC 7692), True
+    or a mapping of ``serverNoContextTakeover``, ``clientNoContextTakeover``,
+    ``serverMaxWindowBits``, ``clientMaxWindowBits``. ``timeout`` ms for the opening (the Client's,
+    60000). ``success`` and ``complete`` are called when the connection was begun; how it went is
+    told by the task's ``onOpen`` and ``onError``.
+
+    Beyond the ft API: ``pingInterval`` ms between pings (none); when one is not answered before
+    the next is due and nothing else came either, the socket is closed. ``closeTimeout`` ms to wait
+    for the server's close frame (10000). ``enableChunked`` messages come in pieces, as they come.
+
+    A message larger than the Client's ``max_message_bytes`` closes the socket with 1009. Redirects
+    are not followed. Proxies are used as for `request`, by CONNECT.
+    Raises TypeError or ValueError at the call for an option that can't be.
+    Source: https://super-apps.ai/mop/document/en/develop/api/network.html#connectsocket
+    """
+    return _connect(_default or default_client(), options, kw)
+
+
+def sendSocketMessage(options: Mapping[str, Any] | None = None, /, **kw: Any) -> None:
+    """`SocketTask.send` of the earliest socket that is not closed; ``fail`` when there is none."""
+    _send_message(_default or default_client(), options, kw)
+
+
+def closeSocket(options: Mapping[str, Any] | None = None, /, **kw: Any) -> None:
+    """`SocketTask.close` of the earliest socket that is not closed.
+
+    Before that is open it closes nothing and ``fail`` is called, as the ft API has it.
+    """
+    _close_socket(_default or default_client(), options, kw)
+
+
+def onSocketOpen(callback: Callback) -> None:
+    """Calls `callback` when the earliest socket that is not closed has opened; one listener."""
+    default_client().onSocketOpen(callback)
+
+
+def onSocketMessage(callback: Callback) -> None:
+    """Calls `callback` for messages of the earliest socket that is not closed; one listener."""
+    default_client().onSocketMessage(callback)
+
+
+def onSocketError(callback: Callback) -> None:
+    """Calls `callback` for the error of the earliest socket that is not closed; one listener."""
+    default_client().onSocketError(callback)
+
+
+def onSocketClose(callback: Callback) -> None:
+    """Calls `callback` when the earliest socket that was not closed has closed; one listener."""
+    default_client().onSocketClose(callback)
+
+
 def _after_fork() -> None:
     """The child's default client starts afresh; its others find their engines closed."""
     global _default, _default_lock
@@ -333,3 +424,7 @@ os.register_at_fork(after_in_child=_after_fork)
 from ftnet.download import download as _download  # noqa: E402
 from ftnet.request import request as _request  # noqa: E402
 from ftnet.upload import upload as _upload  # noqa: E402
+from ftnet.websocket import Sockets  # noqa: E402
+from ftnet.websocket import close_socket as _close_socket  # noqa: E402
+from ftnet.websocket import connect as _connect  # noqa: E402
+from ftnet.websocket import send_message as _send_message  # noqa: E402

@@ -59,6 +59,10 @@ class Driver:
         """Blocks until the task has ended; False when `timeout` seconds have gone by."""
         raise NotImplementedError
 
+    def wait_for(self, event: threading.Event, timeout: float | None) -> bool:
+        """Blocks until the event is set by a callback; False after `timeout` seconds."""
+        raise NotImplementedError
+
     def settle(self, pool: Pool) -> None:
         """Sees a pool that was told to close through it, where that can be waited for."""
         if self.thread != threading.get_ident():
@@ -157,8 +161,20 @@ class ThreadDriver(Driver):
         if self.thread != threading.get_ident():
             self.submitted()
             return task.block(timeout)
+        return self.poll_until(task.done, timeout)
+
+    def wait_for(self, event: threading.Event, timeout: float | None) -> bool:
+        """Blocks until the event is set; drives the engine where that is this thread's part."""
+        self.refuse_inside()
+        if self.thread != threading.get_ident():
+            self.submitted()
+            return event.wait(timeout)
+        return self.poll_until(event.is_set, timeout)
+
+    def poll_until(self, done: Callable[[], bool], timeout: float | None) -> bool:
+        """Drives until `done`; False when `timeout` seconds have gone by."""
         limit = inf if timeout is None else monotonic() + timeout
-        while not task.done():
+        while not done():
             left = limit - monotonic()
             if left <= 0:
                 return False
@@ -190,6 +206,12 @@ class LoopDriver(Driver):
         if self.thread == threading.get_ident():
             raise RuntimeError("result() would block the event loop; use 'await task'")
         return task.block(timeout)
+
+    def wait_for(self, event: threading.Event, timeout: float | None) -> bool:
+        """Blocks a thread that is not the loop's."""
+        if self.thread == threading.get_ident():
+            raise RuntimeError("waiting would block the event loop; use 'await'")
+        return event.wait(timeout)
 
 
 _by_loop: dict[int, LoopDriver] = {}

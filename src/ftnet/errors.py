@@ -266,7 +266,7 @@ _TUNNEL: Final = ("CONNECT tunnel failed", "Received HTTP code")
 _BARE: Final = frozenset({-2, -1, 28, 42})
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return ``text`` without credentials and with every control character as a space."""
     text = redact(text)
     if not text.isprintable():
@@ -284,7 +284,7 @@ def from_engine(api: str, code: int, os_errno: int, detail: str, profile: object
     """
     known = _OUTCOMES.get(code)
     kind, name, words = known or (Errno.UNKNOWN, f"CURLE_{code}", "network error")
-    text = _one_line(detail)
+    text = one_line(detail)
     reason = words
     if os_errno:
         os_name = os_errors.errorcode.get(os_errno, f"errno {os_errno}")

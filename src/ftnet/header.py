@@ -10,14 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ftnet.body import scalar
-from ftnet.options import shown
+from ftnet.options import TOKEN, shown
 
 __all__ = ["header_lines", "warn_caller"]
 
-# RFC 9110 5.6.2
-_TOKEN: Final = frozenset(
-    "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-)
 _OURS: Final = frozenset(
     {
         "content-length",
@@ -38,7 +34,7 @@ _names: dict[str, tuple[bytes, str]] = {}  # checked ones: bytes and lower case;
 def _header_name(name: object, api: str) -> tuple[bytes, str]:
     if not isinstance(name, str):
         raise TypeError(f"{api}: header names must be str, got {shown(name)}")
-    if not name or not _TOKEN.issuperset(name):
+    if not name or not TOKEN.issuperset(name):
         raise ValueError(f"{api}: header name {shown(name)} is not a token (RFC 9110 5.6.2)")
     lower = name.lower()
     if lower in _OURS or lower.startswith("sec-websocket-"):

@@ -11,11 +11,15 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from ftnet.errors import redact
+from ftnet.handshake import deflate_option
 
 __all__ = [
+    "CLOSE_OPTIONS",
     "DOWNLOAD_OPTIONS",
     "METHODS",
     "REQUEST_OPTIONS",
+    "SEND_OPTIONS",
+    "SOCKET_OPTIONS",
     "UPLOAD_OPTIONS",
     "Option",
     "Table",
@@ -23,6 +27,10 @@ __all__ = [
     "merge_options",
 ]
 
+#: Characters of a token (RFC 9110 5.6.2).
+TOKEN: Final = frozenset(
+    "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
 _MAX_MS: Final = 2_147_483_647
 
 
@@ -167,6 +175,50 @@ def _media_type(value: Any) -> str:
         raise TypeError
     if not value.isascii() or not value.isprintable() or "/" not in value:
         raise ValueError
+    return value
+
+
+def _message(value: Any) -> Any:
+    if isinstance(value, str):
+        if not value.isascii():
+            value.encode()  # UnicodeEncodeError, a ValueError, for a lone surrogate
+        return value
+    try:
+        view = memoryview(value)
+    except TypeError:
+        raise TypeError from None
+    if not view.c_contiguous:
+        raise ValueError("the buffer is not contiguous; pass bytes(data)")
+    return value
+
+
+def _protocols(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TypeError
+    for name in value:
+        if not isinstance(name, str):
+            raise TypeError
+        if not name or not TOKEN.issuperset(name):
+            raise ValueError(f"{name!r:.40} is no token (RFC 9110 5.6.2)")
+    if len(set(value)) != len(value):
+        raise ValueError("one of them comes twice")
+    return tuple(value)
+
+
+def _close_code(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError
+    if value != 1000 and not 3000 <= value <= 4999:
+        raise ValueError
+    return value
+
+
+def _close_reason(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    length = len(value.encode())  # UnicodeEncodeError, a ValueError, for a lone surrogate
+    if length > 123:
+        raise ValueError(f"it has {length} bytes")
     return value
 
 
@@ -327,4 +379,55 @@ UPLOAD_FILE_OPTIONS: Final = Table(
     Option("data", "a str or bytes-like", _anything, doc="what to send in place of a file"),
     Option("fileName", "a str", text, doc="name that the server is told", exact=str),
     Option("contentType", "a media type", _media_type, doc="default: guessed from the name"),
+)
+
+SOCKET_OPTIONS: Final = Table(
+    "option",
+    Option(
+        "url",
+        "a str, an absolute ws:// or wss:// URL",
+        text,
+        doc="where to connect",
+        exact=str,
+        required=True,
+    ),
+    _HEADER,
+    Option("protocols", "a sequence of tokens, each once", _protocols, (), "sub-protocols"),
+    flag("tcpNoDelay", False, "whether Nagle's algorithm is off"),
+    Option(
+        "perMessageDeflate",
+        "True, False or a mapping of parameters",
+        deflate_option,
+        doc="compression",
+    ),
+    Option("timeout", "a number of milliseconds > 0", milliseconds, doc="ms for the opening"),
+    *_CALLBACKS,
+    flag("enableChunked", False, "whether messages come in pieces"),
+    Option(
+        "pingInterval",
+        "a number of milliseconds > 0",
+        milliseconds,
+        doc="ms between pings; None: none",
+    ),
+    Option(
+        "closeTimeout",
+        "a number of milliseconds > 0",
+        milliseconds,
+        10_000,
+        "ms to wait for the server's close frame",
+    ),
+)
+
+SEND_OPTIONS: Final = Table(
+    "option",
+    Option("data", "a str or bytes-like", _message, doc="the message", exact=bytes, required=True),
+    *_CALLBACKS,
+    flag("final", True, "whether the message is complete with this"),
+)
+
+CLOSE_OPTIONS: Final = Table(
+    "option",
+    Option("code", "1000 or 3000 to 4999", _close_code, 1000, "close code"),
+    Option("reason", "a str of at most 123 bytes of UTF-8", _close_reason, "", "why"),
+    *_CALLBACKS,
 )

@@ -190,3 +190,75 @@ class Profile:
             "download": span(_AT["response_start"], _AT["response_end"]),
             "total": span(_AT["queue_start"], _AT["ended"]),
         }
+
+
+class SocketProfile:
+    """When the connection of a WebSocket was made, and what it cost, ms (fields of the wx API).
+
+    ``cost`` is from the call to the open socket and the sum of what it consists of: DNS
+    (`domainLookUpEnd` - `domainLookUpStart`), TCP (`connectEnd` - `connectStart`) and
+    ``handshakeCost``, TLS and the opening request; ``rtt`` is that of TCP and TLS together.
+    """
+
+    __slots__ = ("_phases",)
+    _fields_ = (
+        "fetchStart",
+        "domainLookUpStart",
+        "domainLookUpEnd",
+        "connectStart",
+        "connectEnd",
+        "SSLconnectionStart",
+        "SSLconnectionEnd",
+        "rtt",
+        "handshakeCost",
+        "cost",
+        "peerIP",
+        "port",
+    )
+
+    def __init__(self, phases: Phases) -> None:
+        self._phases = phases
+
+    def __reduce__(self) -> tuple[type[SocketProfile], tuple[Phases]]:
+        return SocketProfile, (self._phases,)
+
+    fetchStart = _moment("fetch_start", "The call of the API.")
+    domainLookUpStart = _moment("dns_start", "DNS look-up begins.")
+    domainLookUpEnd = _moment("dns_end", "DNS look-up is over.")
+    connectStart = _moment("connect_start", "The first connection attempt begins.")
+    SSLconnectionStart = _moment("ssl_start", "TCP stands, TLS begins (after a proxy's part).")
+    SSLconnectionEnd = _moment("ssl_end", "The TLS handshake is over.")
+
+    @property
+    def _connected(self) -> int:
+        return _AT["ssl_start"] if self._phases.at(_AT["ssl_start"]) else _AT["connect_end"]
+
+    @property
+    def connectEnd(self) -> float:
+        """TCP stands (after a proxy's part). Milliseconds since the Unix epoch; 0.0: not."""
+        return self._phases.at(self._connected)
+
+    @property
+    def rtt(self) -> float:
+        """Milliseconds that TCP and TLS took."""
+        return self._phases.span(_AT["connect_start"], _AT["connect_end"])
+
+    @property
+    def handshakeCost(self) -> float:
+        """Milliseconds that TLS and the opening request took."""
+        return self._phases.span(self._connected, _AT["response_end"])
+
+    @property
+    def cost(self) -> float:
+        """Milliseconds from the call to the open socket."""
+        return self._phases.span(_AT["queue_start"], _AT["response_end"])
+
+    @property
+    def peerIP(self) -> str:
+        """Address of the peer (of the proxy, where there is one); "" without a connection."""
+        return self._phases.ip
+
+    @property
+    def port(self) -> int:
+        """Port of the peer; 0 without a connection."""
+        return self._phases.port

@@ -97,7 +97,7 @@ class Task(Transfer, Generic[R]):
             self.waiters = [self.waiters]
         self.waiters.append(waiter)
         if self.outcome is not None:  # it ended in another thread meanwhile
-            _wake(waiter)
+            wake(waiter)
 
     def block(self, timeout: float | None) -> bool:
         """Blocks this thread until the end; False when `timeout` seconds have gone by."""
@@ -132,12 +132,13 @@ class Task(Transfer, Generic[R]):
         waiters = self.waiters
         if type(waiters) is list:
             for waiter in waiters:
-                _wake(waiter)
+                wake(waiter)
         elif not waiters.done() and not self.context[0].loop.is_closed():
             waiters.set_result(None)
 
 
-def _wake(waiter: threading.Event | asyncio.Future[None]) -> None:
+def wake(waiter: threading.Event | asyncio.Future[None]) -> None:
+    """Lets whoever waits go on, in its own thread or loop."""
     if isinstance(waiter, threading.Event):
         waiter.set()
         return

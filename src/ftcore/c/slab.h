@@ -22,6 +22,8 @@ slab *slab_take(size_t room);
 /* Only for a slab with one holder: the same bytes in a larger slab; NULL (and `s` kept) when memory is out. */
 slab *slab_grow(slab *s, size_t used, size_t room);
 static inline void slab_hold(slab *s) { atomic_fetch_add(&s->holders, 1); }
+/* Whether the one hold is the caller's. */
+static inline int slab_is_mine(slab *s) { return atomic_load(&s->holders) == 1; }
 void slab_drop(slab *s);
 /* Slabs that somebody holds now. */
 long slabs_held(void);

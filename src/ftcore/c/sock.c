@@ -29,6 +29,18 @@ int sock_readable(int fd) {
          (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
+int sock_move(int fd) {
+  int stand_in = sock_open(AF_UNIX, SOCK_STREAM, 0);
+  if (stand_in < 0) return -1;
+  int moved = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  if (moved >= 0 && (dup2(stand_in, fd) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)) {
+    close(moved);
+    moved = -1;
+  }
+  close(stand_in);
+  return moved;
+}
+
 void sock_end(int fd) {
   char scratch[16384];
   shutdown(fd, SHUT_RDWR);

@@ -6,6 +6,9 @@
 int sock_open(int family, int type, int protocol);
 /* Whether bytes, the end or an error are waiting to be read. */
 int sock_readable(int fd);
+/* Moves a socket away from under its descriptor: the new one, close-on-exec; a closed socket stays
+ * at the old one. -1 with errno. */
+int sock_move(int fd);
 /* Ends a connection in both directions and forgets what came in on it; the descriptor stays. */
 void sock_end(int fd);
 /* The kernel's smoothed round-trip time of a TCP connection in µs; 0: unknown. */

@@ -1,0 +1,516 @@
+"""Carries out ``ftnet ws``: lines go out as messages, messages come in for a person or a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import errno
+import os
+import re
+import select
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+import ftnet as ft
+from ftnet import cli
+from ftnet.cli_request import checked, checked_url, grouped_headers, print_json, refusal
+from ftnet.cli_ws_screen import Screen, told_close
+from ftnet.errors import Errno, FtError
+from ftnet.results import to_dict
+
+if TYPE_CHECKING:
+    import argparse
+
+_CLEAN = (1000, 1001, 1005)
+_CUT_OFF = 1006
+_PIECE = 1 << 16  # bytes of stdin that are read at once
+_MANY = 1 << 18  # bytes of messages that wait to be sent before no more is read
+_FAREWELL = 1.0  # seconds that the server has to answer a close that nobody waits for
+_QUIET = 1.0  # seconds: the default of --wait
+_PING = 10.0  # seconds: the default of --ping on a terminal
+
+# What a failure that libcurl has no part in stands for, where its class does not tell.
+_EXIT_BY_TEXT = (
+    (re.compile(r"the server answered \d{3}\b"), cli.HTTP_ERROR),
+    (re.compile(r"the server closed the connection without an answer"), cli.EMPTY_ANSWER),
+)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Holds the conversation that ``args`` describes and returns the exit code.
+
+    Raises `ftnet.cli.CommandError` for what ends the command with a message.
+    """
+    session = Session(args, outlet_for(args))
+    try:
+        url = checked_url(args.url, ("ws", "wss"), "connectSocket")
+        settings = cli.client_settings(args)
+        if args.max_message is not None:
+            settings["max_message_bytes"] = args.max_message
+        session.hold(url, settings)
+    except cli.CommandError as error:
+        if args.json:
+            print_json({"event": "error", **refusal("connectSocket", error.message)})
+        raise
+    return session.report()
+
+
+def exit_code(error: FtError) -> int:
+    """As `ftnet.cli.exit_code`, with the codes for what a server says instead of 101."""
+    if error.cause is not None and not error.cause.code:
+        for pattern, code in _EXIT_BY_TEXT:
+            if pattern.match(error.cause.text):
+                return code
+    return cli.exit_code(error)
+
+
+# ---- who is told
+
+
+class Outlet(Protocol):
+    """Shows what happens on a socket."""
+
+    interactive: bool  #: a person reads it and types
+
+    def connecting(self, host: str) -> None: ...
+
+    def opened(self, event: Any, tls: bool) -> None: ...
+
+    def message(self, data: Any) -> None: ...
+
+    def sent(self, text: str, size: int) -> None: ...
+
+    def leaving(self) -> None: ...
+
+    def failed(self, error: FtError) -> None: ...
+
+    def closed(self, event: Any, by_us: bool, fine: bool) -> None: ...
+
+
+def outlet_for(args: argparse.Namespace) -> Outlet:
+    """A screen where a person sits at both ends, else lines of messages or of JSON."""
+    if args.json:
+        return Events()
+    if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+        return Screen(sys.stdout, sys.stdin.fileno())
+    return Lines(raw=args.binary)
+
+
+class Silence:
+    """An outlet that tells nothing."""
+
+    interactive = False
+
+    def connecting(self, host: str) -> None:
+        """The socket is being opened."""
+
+    def opened(self, event: Any, tls: bool) -> None:
+        """The socket is open."""
+
+    def sent(self, text: str, size: int) -> None:
+        """A line was sent."""
+
+    def leaving(self) -> None:
+        """The socket is being closed; the answer is awaited."""
+
+    def failed(self, error: FtError) -> None:
+        """It went wrong."""
+
+    def closed(self, event: Any, by_us: bool, fine: bool) -> None:
+        """The socket is closed."""
+
+
+class Lines(Silence):
+    """Messages to stdout, one a line; with ``raw`` binary ones as they are."""
+
+    def __init__(self, *, raw: bool) -> None:
+        self._raw = raw
+        self._noted = False
+
+    def message(self, data: Any) -> None:
+        """A message has come."""
+        out = sys.stdout.buffer
+        if isinstance(data, str):
+            out.write(data.encode() + b"\n")
+        elif self._raw:
+            out.write(data)
+        else:
+            self._note()
+            out.write(base64.b64encode(data) + b"\n")
+        out.flush()
+
+    def _note(self) -> None:
+        if not self._noted:
+            self._noted = True
+            cli.say("ftnet: binary messages are shown as base64; --binary writes them as they are")
+
+
+class Events(Silence):
+    """One JSON object a line for each event."""
+
+    def opened(self, event: Any, tls: bool) -> None:
+        """The socket is open."""
+        print_json({"event": "open", **to_dict(event)})
+
+    def message(self, data: Any) -> None:
+        """A message has come."""
+        document = {"event": "message", "time": time.time() * 1000}
+        if isinstance(data, str):
+            document["data"] = data
+        else:
+            document |= {"data": base64.b64encode(data).decode(), "dataEncoding": "base64"}
+        print_json(document)
+
+    def failed(self, error: FtError) -> None:
+        """It went wrong."""
+        print_json({"event": "error", **to_dict(error)})
+
+    def closed(self, event: Any, by_us: bool, fine: bool) -> None:
+        """The socket is closed."""
+        print_json({"event": "close", **to_dict(event)})
+
+
+# ---- stdin and stdout in an event loop
+
+
+class Source:
+    """Bytes that come from a descriptor, in an event loop."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._waits = True  # False: a file, where a read never does
+
+    async def read(self) -> bytes:
+        """What has come, as soon as something has; b"" at the end.
+
+        CommandError when it can't be read.
+        """
+        while True:
+            await self._wait()
+            try:
+                return os.read(self._descriptor, _PIECE)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno == errno.EIO and os.isatty(self._descriptor):  # it has hung up
+                    return b""
+                reason = f"can't read from stdin: {error.strerror}"
+                raise cli.CommandError(cli.READ_ERROR, reason) from None
+
+    async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        if self._waits:
+            try:
+                loop.add_reader(self._descriptor, _settle, ready)
+            except PermissionError:
+                self._waits = False
+        if not self._waits:
+            await asyncio.sleep(0)
+            return
+        try:
+            await ready
+        finally:
+            loop.remove_reader(self._descriptor)
+
+    def has_more(self) -> bool:
+        """Whether there is something to read, now, that nobody types."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        try:
+            waiting = poll.poll(0) and not os.isatty(self._descriptor)
+            return bool(waiting and os.read(self._descriptor, 1))
+        except OSError:
+            return False
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _watch_reader(descriptor: int, gone: Callable[[], None]) -> None:
+    """Calls ``gone`` when nobody reads any more what is written to a pipe."""
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        return
+    loop = asyncio.get_running_loop()
+    poll = select.poll()
+    poll.register(descriptor, 0)
+
+    def look() -> None:
+        loop.remove_reader(descriptor)
+        if any(event & select.POLLERR for _, event in poll.poll(0)):
+            gone()
+
+    with contextlib.suppress(OSError):
+        loop.add_reader(descriptor, look)
+
+
+# ---- the conversation
+
+
+class Session:
+    """One socket, from its opening to its end.
+
+    Everything happens in one thread. What it writes may block, and then the server has to wait.
+    """
+
+    def __init__(self, args: argparse.Namespace, outlet: Outlet) -> None:
+        self._args = args
+        self._outlet = outlet
+        self._source: Source | None = None  # of lines; None: stdin is closed
+        self._task: Any = None
+        self._loop: Any = None
+        self._opened = self._leaving = self._unsent = False
+        self._left = args.count  # messages still to come; None: any number
+        self._heard_at = 0.0
+        self._interrupts = 0
+        self._met: BaseException | None = None
+        self._error: FtError | None = None
+        self._closed: Any = None
+
+    def hold(self, url: str, settings: dict[str, Any]) -> None:
+        """Opens the socket and talks until it is closed; `report` tells of it."""
+        self._source = None if sys.stdin is None else Source(sys.stdin.fileno())
+        before = signal.getsignal(signal.SIGINT)
+        if before != signal.SIG_IGN:  # as a shell has it for what runs in the background
+            signal.signal(signal.SIGINT, self._on_interrupt)
+        screen = self._outlet if isinstance(self._outlet, Screen) else None
+        try:
+            with screen.keystrokes() if screen is not None else contextlib.nullcontext():
+                asyncio.run(self._hold(url, settings, screen))
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    async def _hold(self, url: str, settings: dict[str, Any], screen: Screen | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        if screen is not None:
+            self._serve_terminal(screen)
+        with checked(ft.Client, **settings) as client:
+            self._task = checked(client.connectSocket, url=url, **self._options())
+            self._outlet.connecting(urlsplit(url).netloc.rpartition("@")[2])
+            try:
+                await self._talk(screen, tls=url.lower().startswith("wss:"))
+            except FtError as error:
+                self._error = error
+            await self._tell_end()
+
+    def _options(self) -> dict[str, Any]:
+        args = self._args
+        ping = args.ping if args.ping is not None else _PING * self._outlet.interactive
+        options = {
+            "header": grouped_headers(args.headers),
+            "protocols": args.subprotocols,
+            "perMessageDeflate": args.compress,
+            "timeout": max(1, round(args.max_time * 1000)),
+            "tcpNoDelay": True,
+        }
+        return options | ({"pingInterval": ping * 1000} if ping else {})
+
+    async def _talk(self, screen: Screen | None, tls: bool) -> None:
+        event = await self._task.opened()
+        self._opened = True
+        self._outlet.opened(event, tls)
+        tasks = [asyncio.ensure_future(self._send(screen))]
+        if screen is not None:
+            tasks.append(asyncio.ensure_future(self._watch_pings(screen)))
+        else:
+            _watch_reader(sys.stdout.fileno(), lambda: self._give_up(BrokenPipeError()))
+        try:
+            async for data in self._task:
+                self._receive(data)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _tell_end(self) -> None:
+        self._closed = await self._task.closed()
+        self._unsent = not self._leaving and (
+            self._unsent
+            or self._task.bufferedAmount > 0
+            or (self._source is not None and self._source.has_more())
+        )
+        cut_short = not self._opened or self._outlet.interactive
+        if isinstance(self._met, OSError) or (self._interrupted and cut_short):
+            return
+        if isinstance(self._met, cli.CommandError):
+            reason = f"connectSocket:fail {self._met.message}"
+            self._outlet.failed(FtError(reason, Errno.ARGUMENT))
+        elif self._error is not None:
+            self._outlet.failed(self._error)
+        if self._opened or not self._outlet.interactive:
+            self._outlet.closed(self._closed, self._leaving, self._closed.code in _CLEAN)
+
+    # ---- messages that come
+
+    def _receive(self, data: Any) -> None:
+        self._heard_at = self._loop.time()
+        if self._left == 0 or self._met is not None:
+            return
+        try:
+            self._outlet.message(data)
+        except OSError as error:
+            self._give_up(error)
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0:
+                self._leave()
+
+    # ---- messages that go
+
+    async def _send(self, screen: Screen | None) -> None:
+        """Sends all lines; what that meets ends the socket."""
+        try:
+            if screen is not None and screen.live:
+                await self._typed(screen)
+            else:
+                await self._piped()
+        except Exception as error:
+            self._give_up(error)
+
+    async def _piped(self) -> None:
+        """Lines of stdin, each a message; then the socket is closed when the server is quiet."""
+        number, kept = 0, []
+        while self._source is not None and (piece := await self._source.read()):
+            first, *more = piece.split(b"\n")
+            kept.append(first)
+            for following in more:
+                number += 1
+                if not await self._send_line(b"".join(kept), number):
+                    return
+                kept = [following]
+        rest = b"".join(kept)
+        if not rest or await self._send_line(rest, number + 1):
+            await self._wait_for_quiet()
+
+    async def _send_line(self, line: bytes, number: int) -> bool:
+        if self._args.binary:
+            return await self._send_one(line)
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            reason = f"line {number} of stdin is not UTF-8: --binary sends it as it is"
+            raise cli.CommandError(cli.READ_ERROR, reason) from None
+        return await self._send_one(text)
+
+    async def _typed(self, screen: Screen) -> None:
+        """Lines that a person types; an empty one is none."""
+        assert self._source is not None
+        while piece := await self._source.read():
+            for line in screen.typed(piece):
+                if line is None:
+                    self._leave()
+                    return
+                if not line:
+                    continue
+                data = line.encode()
+                if await self._send_one(data if self._args.binary else line):
+                    screen.sent(line, len(data))
+        self._leave()
+
+    async def _send_one(self, data: str | bytes) -> bool:
+        """Sends a message when there is room for it; False when the socket is not open any more."""
+        self._unsent = True
+        if self._task.bufferedAmount >= _MANY:
+            await self._task.drained()
+        if self._task.readyState != self._task.OPEN:
+            return False
+        self._task.send(data=data)
+        self._unsent = False
+        return True
+
+    async def _wait_for_quiet(self) -> None:
+        wait = self._args.wait
+        if wait is None and self._left is not None:
+            return
+        if wait is None:
+            wait = 0.0 if sys.stdin is not None and sys.stdin.isatty() else _QUIET
+        await self._task.drained()
+        self._heard_at = max(self._heard_at, self._loop.time())
+        while (left := self._heard_at + wait - self._loop.time()) > 0:
+            await asyncio.sleep(left)
+        self._leave()
+
+    # ---- its end
+
+    def _leave(self) -> None:
+        """Closes the socket behind what waits to be sent."""
+        if not self._leaving and self._task.readyState <= self._task.OPEN:
+            self._leaving = True
+            self._outlet.leaving()
+            self._task.close()
+
+    def _give_up(self, met: BaseException) -> None:
+        """Closes the socket because of ``met``, which `report` raises; hardly waits."""
+        if self._met is None:
+            self._met = met
+            self._leave()
+            self._loop.call_later(_FAREWELL, self._task.abort)
+
+    def _on_interrupt(self, *_: Any) -> None:
+        """Ctrl-C. The third one ends what the loop does not come out of, a write that blocks."""
+        self._interrupts += 1
+        if self._loop is None or self._interrupts > 2:
+            raise KeyboardInterrupt
+        with contextlib.suppress(RuntimeError):  # it is over
+            self._loop.call_soon_threadsafe(self._interrupt)
+
+    def _interrupt(self) -> None:
+        if self._task is None:
+            return
+        if self._outlet.interactive and self._opened and not self._leaving:
+            self._leave()
+            return
+        at_once = self._leaving or not self._opened
+        self._give_up(KeyboardInterrupt())
+        if at_once:
+            self._task.abort()
+
+    @property
+    def _interrupted(self) -> bool:
+        return isinstance(self._met, KeyboardInterrupt)
+
+    def report(self) -> int:
+        """Raises what ended it; the exit code of an end that is told already."""
+        met, error, closed = self._met, self._error, self._closed
+        if isinstance(met, OSError) and not isinstance(met, BrokenPipeError):
+            reason = f"can't write to stdout: {met.strerror}"
+            raise cli.CommandError(cli.WRITE_ERROR, reason)
+        if met is not None:
+            raise met
+        if error is not None:
+            raise cli.CommandError(exit_code(error), error.errMsg)
+        if closed.code == _CUT_OFF:
+            raise cli.CommandError(cli.TIMED_OUT, "the server did not answer the close")
+        if closed.code not in _CLEAN:
+            return self._ended(cli.CLOSED_WITH_CODE, "the server closed with")
+        if self._unsent:
+            return self._ended(cli.NOT_SENT, "not all was sent before the server closed with")
+        return 0
+
+    def _ended(self, code: int, what: str) -> int:
+        if self._outlet.interactive:
+            return code
+        raise cli.CommandError(code, f"{what} {told_close(self._closed.code, self._closed.reason)}")
+
+    # ---- the terminal
+
+    def _serve_terminal(self, screen: Screen) -> None:
+        if not screen.live:
+            return
+        on = self._loop.add_signal_handler
+        on(signal.SIGWINCH, screen.redraw)
+        on(signal.SIGTSTP, screen.suspend)
+        on(signal.SIGTERM, screen.die, signal.SIGTERM)
+
+    async def _watch_pings(self, screen: Screen) -> None:
+        ping = self._args.ping if self._args.ping is not None else _PING
+        while ping:
+            screen.latency(self._task.latency)
+            await asyncio.sleep(min(ping, 1.0))

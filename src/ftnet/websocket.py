@@ -1,0 +1,623 @@
+"""`connectSocket` and the socket functions: options → WebSocket, and its events to listeners."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+
+from ftcore.buffers import Chunk
+from ftcore.engine import Call
+from ftcore.profile import Phases
+from ftcore.websocket import WebSocket
+from ftnet.dispatch import log
+from ftnet.errors import Cause, Errno, FtError, from_engine, one_line
+from ftnet.handshake import HandshakeError, Opening, opening, shown_body
+from ftnet.header import header_lines
+from ftnet.http import added, pool_here
+from ftnet.options import (
+    CLOSE_OPTIONS,
+    SEND_OPTIONS,
+    SOCKET_OPTIONS,
+    merge_options,
+)
+from ftnet.profile import SocketProfile
+from ftnet.results import Headers
+from ftnet.tasks import Callback, call, call_all, remove, wake
+from ftnet.url import prepare_url
+
+if TYPE_CHECKING:
+    from ftnet.client import Client
+    from ftnet.dispatch import Driver
+
+_ABORTED: Final = -1
+_MESSAGE_COST: Final = 256  # bytes that a message counts for beside its own
+_starting = threading.Lock()
+_TOO_BIG: Final = 1009
+_NOT_OPEN: Final = "SocketTask.readyState is not OPEN"
+_NOT_CONNECTED: Final = "WebSocket is not connected"
+
+
+class Opened:
+    """What ``onOpen`` gets: ``header`` of the server's answer, ``profile`` of the connection."""
+
+    __slots__ = _fields_ = ("header", "profile")
+
+    def __init__(self, header: Headers, profile: SocketProfile) -> None:
+        self.header = header
+        self.profile = profile
+
+
+class MessageReceived:
+    """What ``onMessage`` gets: ``data``, a str for text, else a read-only buffer that owns its
+    memory; with ``enableChunked`` a buffer always, ``text`` whether it is of a text message and
+    ``final`` whether it is the message's last piece."""
+
+    __slots__ = ("data", "final", "text")
+    _fields_ = ("data",)
+
+    def __init__(self, data: str | Chunk, text: bool, final: bool) -> None:
+        self.data = data
+        self.text = text
+        self.final = final
+
+
+class Closed:
+    """What ``onClose`` gets: ``code`` and ``reason``, as browsers report them.
+
+    Those of the server's close frame; 1005 when that had none, 1006 when there was no such frame.
+    """
+
+    __slots__ = _fields_ = ("code", "reason")
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+
+
+class Done:
+    """What the callbacks of a call get that has nothing to tell but that it went well."""
+
+    __slots__ = _fields_ = ("errMsg",)
+
+    def __init__(self, errMsg: str) -> None:
+        self.errMsg = errMsg
+
+
+class SocketTask(WebSocket):
+    """A WebSocket: `send`, `close`, listeners, ``await task.opened()``, ``async for``.
+
+    Its methods may be called from any thread and inside callbacks. Events come one after the
+    other; ``onClose`` is the last, once, after ``onError`` when there is one. What came before
+    anybody listened for its kind is told to the first listener.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_cancelled",
+        "_client",
+        "_closed",
+        "_driver",
+        "_early",
+        "_failure",
+        "_group",
+        "_listeners",
+        "_message_listeners",
+        "_opened",
+        "_opening",
+        "_unheard",
+        "_waiters",
+    )
+
+    CONNECTING: ClassVar[int] = 0
+    OPEN: ClassVar[int] = 1
+    CLOSING: ClassVar[int] = 2
+    CLOSED: ClassVar[int] = 3
+
+    def __init__(self, client: Client, driver: Driver, made: Opening) -> None:
+        self._client = client  # lives as long
+        self._driver = driver
+        self._group = client.sockets
+        self._opening = made
+        self._listeners: dict[str, list[Callback]] = {}
+        self._message_listeners: list[Callback] | None = None
+        self._early: dict[str, deque[Any]] = {}  # what came before its first listener
+        self._unheard = 0  # bytes of such messages; -1: they are not kept any more
+        self._backlog: deque[tuple[str | Chunk, int]] | None = None  # for `async for`
+        self._waiters: list[tuple[str, Any]] = []
+        self._cancelled: Closed | None = None
+        self._opened: Opened | None = None
+        self._failure: FtError | None = None
+        self._closed: Closed | None = None
+
+    # ---- what a caller does
+
+    @property
+    def readyState(self) -> int:
+        """0 CONNECTING, 1 OPEN, 2 CLOSING, 3 CLOSED."""
+        if self._closed is not None:
+            return self.CLOSED
+        if self.closing or self._cancelled is not None:
+            return self.CLOSING
+        return self.CONNECTING if self._opened is None else self.OPEN
+
+    @property
+    def bufferedAmount(self) -> int:
+        """Bytes of messages that wait to be sent; compressed ones as they are sent."""
+        return self.buffered
+
+    def send(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> None:
+        """Sends a message; returns at once.
+
+        ``data`` a str goes as text, bytes-like as binary, copied at once. ``success`` is called
+        when it was handed to the kernel, ``fail`` when it can't be sent: before the socket is
+        open, once it closes, and while the Client's ``max_buffered_bytes`` wait already.
+        ``complete`` after either. Beyond the ft API: ``final=False`` sends a part of a message,
+        and what is sent next goes on with it.
+
+        Raises TypeError or ValueError for options that can't be.
+        """
+        if options is None and len(kw) == 1 and self.transmit_plain(kw.get("data")):
+            return  # the shortest way
+        given = merge_options("SocketTask.send", options, kw, SEND_OPTIONS)
+        send_on(self, "SocketTask.send", _NOT_OPEN, given)
+
+    def close(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> None:
+        """Closes the socket behind what waits to be sent; before it is open, cancels it.
+
+        ``code`` 1000 or 3000 to 4999 (1000); ``reason`` at most 123 bytes of UTF-8. ``onClose``
+        follows when the server has answered, or has not within ``closeTimeout``. Once it closes
+        or is closed, a further call changes nothing. ``success``, ``complete`` callbacks.
+
+        Raises TypeError or ValueError for a wrong code or reason.
+        """
+        given = merge_options("SocketTask.close", options, kw, CLOSE_OPTIONS)
+        self._shut("SocketTask.close", given)
+
+    def _shut(self, api: str, given: Mapping[str, Any]) -> None:
+        code, reason = given["code"], given["reason"]
+        if self.readyState == self.CONNECTING:
+            self._cancelled = Closed(code, reason)
+            self.abort()
+        else:
+            self.farewell(code, reason.encode())
+        callbacks = _callbacks(api, given)
+        if callbacks is not None:
+            self._soon(callbacks.done)
+
+    async def opened(self) -> Opened:
+        """Waits until the socket is open; raises `FtError` when it can't be opened."""
+        while self._opened is None and self._closed is None:
+            await self._wait("open")
+        return self._outcome()
+
+    def wait_opened(self, timeout: float | None = None) -> Opened:
+        """As `opened`, blocking this thread; TimeoutError after `timeout` seconds."""
+        if self._opened is None and self._closed is None:
+            self._block("open", timeout)
+        return self._outcome()
+
+    def _outcome(self) -> Opened:
+        if self._opened is not None:
+            return self._opened
+        raise self._failure or _failure(Errno.INTERRUPTED, "closed before it was open")
+
+    async def closed(self) -> Closed:
+        """Waits until the socket is closed."""
+        while self._closed is None:
+            await self._wait("close")
+        return self._closed
+
+    def wait_closed(self, timeout: float | None = None) -> Closed:
+        """As `closed`, blocking this thread; TimeoutError after `timeout` seconds."""
+        while self._closed is None:
+            self._block("close", timeout)
+        return self._closed
+
+    async def drained(self) -> None:
+        """Waits until nothing waits to be sent, or the socket is closed."""
+        while self.buffered and self._closed is None:
+            self.want_drained()
+            await self._wait("drain")
+
+    async def __aiter__(self) -> AsyncIterator[str | Chunk]:
+        """Messages until the socket is closed; raises `FtError` where ``onError`` is called.
+
+        A loop that is slow slows the server down: no more than ``max_buffered_bytes`` wait.
+        """
+        backlog = self._iterated()
+        while True:
+            if backlog:
+                data, length = backlog.popleft()
+                if length >= 0:
+                    self.consumed(length)
+                yield data
+            elif self._closed is not None:
+                if self._failure is not None:
+                    raise self._failure
+                return
+            else:
+                await self._wait("message")
+
+    def _iterated(self) -> deque[tuple[str | Chunk, int]]:
+        with _starting:
+            if self._backlog is None:
+                early = self._early.pop("message", ())
+                self._backlog = deque((event.data, -1) for event in early)
+            return self._backlog
+
+    # ---- listeners
+
+    def onOpen(self, callback: Callback) -> None:
+        """Calls `callback` with ``header`` and ``profile`` when the socket is open."""
+        self._listen("open", callback, "onOpen")
+
+    def offOpen(self, callback: Callback | None = None) -> None:
+        """Removes one listener, or all of them."""
+        remove(self._listeners.get("open"), callback)
+
+    def onMessage(self, callback: Callback) -> None:
+        """Calls `callback` with ``data`` for each message: a str for text, else a buffer."""
+        self._listen("message", callback, "onMessage")
+        self._message_listeners = self._listeners["message"]
+
+    def offMessage(self, callback: Callback | None = None) -> None:
+        """Removes one listener, or all of them."""
+        remove(self._message_listeners, callback)
+
+    def onError(self, callback: Callback) -> None:
+        """Calls `callback` with an `FtError` when something went wrong; ``onClose`` follows."""
+        self._listen("error", callback, "onError")
+
+    def offError(self, callback: Callback | None = None) -> None:
+        """Removes one listener, or all of them."""
+        remove(self._listeners.get("error"), callback)
+
+    def onClose(self, callback: Callback) -> None:
+        """Calls `callback` with ``code`` and ``reason``, last of all events."""
+        self._listen("close", callback, "onClose")
+
+    def offClose(self, callback: Callback | None = None) -> None:
+        """Removes one listener, or all of them."""
+        remove(self._listeners.get("close"), callback)
+
+    def _listen(self, kind: str, callback: Callback, method: str) -> None:
+        self._listeners[kind] = added(self._listeners.get(kind), callback, method)
+        if kind in self._early:
+            self._soon(lambda: self._tell_early(kind))
+
+    def _tell_early(self, kind: str) -> None:
+        early = self._early.get(kind, deque())
+        while early:
+            call_all(self._listeners[kind], early.popleft())
+        self._early.pop(kind, None)
+
+    def _tell(self, kind: str, event: Any) -> None:
+        listeners = self._listeners.get(kind)
+        if listeners is None or kind in self._early:
+            self._early.setdefault(kind, deque()).append(event)
+            if kind in self._listeners:  # added meanwhile, in another thread
+                self._tell_early(kind)
+        else:
+            call_all(listeners, event)
+        self._group.tell(self, kind, event)
+
+    def _soon(self, function: Any) -> None:
+        """Calls `function` in the thread that callbacks run in."""
+        Call(self._driver.engine, function)
+        if self._driver.loop is None:
+            self._driver.submitted()
+
+    # ---- waiting
+
+    async def _wait(self, kind: str) -> None:
+        import asyncio
+
+        future = asyncio.get_running_loop().create_future()
+        waiter = (kind, future)
+        self._waiters.append(waiter)
+        if self._ready(kind):
+            wake(future)
+        try:
+            await future
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def _ready(self, kind: str) -> bool:
+        """Whether what is waited for has come meanwhile."""
+        if self._closed is not None:
+            return True
+        if kind == "message":
+            return bool(self._backlog)
+        return (kind == "open" and self._opened is not None) or (
+            kind == "drain" and not self.buffered
+        )
+
+    def _block(self, kind: str, timeout: float | None) -> None:
+        event = threading.Event()
+        self._waiters.append((kind, event))
+        if self._ready(kind):
+            event.set()
+        if not self._driver.wait_for(event, timeout):
+            raise TimeoutError(f"not there after {timeout} s")
+
+    def _wake(self, *kinds: str) -> None:
+        for waiter in [w for w in self._waiters if w[0] in kinds]:
+            self._waiters.remove(waiter)
+            wake(waiter[1])
+
+    # ---- what the engine calls
+
+    def _answered(self, status: int, head: bytes, body: bytes) -> None:
+        header = Headers(head)
+        try:
+            deflate = self._opening.judge(status, header)
+        except HandshakeError as error:
+            said = shown_body(body, header) if status != 101 else ""
+            reason = f"{error}: {said}" if said else str(error)
+            self._failure = _failure(Errno.PROTOCOL, reason, self.phases)
+            self.abort()
+            return
+        if deflate is None:
+            self.accept()
+        else:
+            self.accept(
+                True,
+                deflate.server_bits,
+                deflate.server_context,
+                deflate.client_bits,
+                deflate.client_context,
+            )
+        self._opened = Opened(header, SocketProfile(self.phases))
+        self._wake("open")
+        self._tell("open", self._opened)
+
+    def _message(self, data: str | Chunk, text: bool, first: bool, last: bool) -> bool:
+        """True: it is kept for the loop, which says when it is `consumed`."""
+        event = MessageReceived(data, text, last)
+        backlog = self._backlog
+        listeners = self._message_listeners if "message" not in self._early else None
+        if backlog is not None:
+            backlog.append((data, _length(data)))
+            if self._waiters:
+                self._wake("message")
+        elif listeners is None:
+            self._keep_message(event)
+            if "message" in self._listeners:  # added meanwhile, in another thread
+                self._tell_early("message")
+        if listeners:
+            for callback in tuple(listeners):
+                call(callback, event)
+        group = self._group
+        if group.message is not None:
+            group.tell(self, "message", event)
+        return backlog is not None
+
+    def _keep_message(self, event: MessageReceived) -> None:
+        """Nobody listens yet; when nobody does for long, the messages are for nobody."""
+        with _starting:
+            if self._backlog is not None:  # a loop has begun meanwhile, in another thread
+                self._backlog.append((event.data, -1))
+                self._wake("message")
+            else:
+                self._keep_early(event)
+
+    def _keep_early(self, event: MessageReceived) -> None:
+        heard = self._group.message is not None and self._group.bound() is self
+        if self._unheard < 0 or heard:
+            return
+        limit = self._client.max_buffered
+        self._unheard += _length(event.data) + _MESSAGE_COST
+        if limit is not None and self._unheard > limit:
+            self._early.pop("message", None)
+            self._unheard = -1
+            log.warning("connectSocket: nobody listens for messages: they are dropped from now on")
+        else:
+            self._early.setdefault("message", deque()).append(event)
+
+    def _sent(self, waiter: _Callbacks) -> None:
+        waiter.done()
+
+    def _drained(self) -> None:
+        self._wake("drain")
+
+    def _ended(
+        self,
+        outcome: int,
+        code: int,
+        reason: str,
+        why: str | None,
+        fault: int,
+        phases: Phases,
+        os_errno: int,
+        detail: str,
+        waiters: list[_Callbacks],
+    ) -> None:
+        for waiter in waiters:
+            waiter.failed(Errno.INTERRUPTED, "the socket was closed first")
+        closed = Closed(code, reason)
+        if self._cancelled is not None and self._failure is None:
+            closed = self._cancelled
+        elif self._failure is None and why is not None:
+            wrong = fault or self._opened is None  # what the server said, not that it is silent
+            kind = Errno.PROTOCOL if wrong else Errno.INTERRUPTED
+            kind = Errno.INVALID_DATA if fault == _TOO_BIG else kind
+            told = f"{why} (closed with {fault})" if fault else why
+            self._failure = _failure(kind, told, phases)
+        elif self._failure is None and outcome:
+            profile = SocketProfile(phases)
+            self._failure = from_engine("connectSocket", outcome, os_errno, detail, profile)
+        if self._failure is not None:
+            self._tell("error", self._failure)
+        self._closed = closed
+        self._group.leave(self, closed)
+        self._tell("close", closed)
+        self._wake("open", "close", "drain", "message")
+
+
+def _length(data: str | Chunk) -> int:
+    """Bytes of a message on the wire, decompressed."""
+    if isinstance(data, str) and not data.isascii():
+        return len(data.encode())
+    return len(data)
+
+
+def _failure(kind: Errno, reason: str, phases: Phases | None = None) -> FtError:
+    reason = one_line(reason)
+    cause = Cause(0, "FT_WEBSOCKET", reason, 0)
+    profile = None if phases is None else SocketProfile(phases)
+    return FtError(f"connectSocket:fail {reason}", kind, cause, profile)
+
+
+class _Callbacks(NamedTuple):
+    """``success``, ``fail`` and ``complete`` of a call that has no task."""
+
+    api: str
+    success: Callback | None
+    on_fail: Callback | None
+    complete: Callback | None
+
+    def done(self) -> None:
+        self._finish(self.success, Done(f"{self.api}:ok"))
+
+    def failed(self, kind: Errno, reason: str) -> None:
+        self._finish(self.on_fail, FtError(f"{self.api}:fail {reason}", kind))
+
+    def _finish(self, callback: Callback | None, outcome: object) -> None:
+        if callback is not None:
+            call(callback, outcome)
+        if self.complete is not None:
+            call(self.complete, outcome)
+
+
+def _callbacks(api: str, given: Mapping[str, Any]) -> _Callbacks | None:
+    """None when there are none."""
+    three = given["success"], given["fail"], given["complete"]
+    return None if three == (None, None, None) else _Callbacks(api, *three)
+
+
+def send_on(task: SocketTask, api: str, unready: str, given: Mapping[str, Any]) -> None:
+    """Sends on a socket, or tells why it can't be."""
+    callbacks = _callbacks(api, given)
+    limit = task._client.max_buffered
+    if task._opened is None or task.closing:
+        kind, reason = Errno.INTERRUPTED, unready
+    elif limit is not None and task.buffered >= limit:
+        kind = Errno.TOO_MANY_TASKS
+        reason = f"{task.buffered} bytes wait to be sent already"
+    else:
+        task.transmit(given["data"], given["final"], callbacks)
+        return
+    if callbacks is None or (callbacks.on_fail is None and callbacks.complete is None):
+        log.warning("%s:fail %s", api, reason)
+    if callbacks is not None:
+        refused = callbacks
+        task._soon(lambda: refused.failed(kind, reason))
+
+
+class Sockets:
+    """The sockets of a Client, and the one that the global functions are about: the earliest that
+    is not closed. Each of its four slots holds one listener."""
+
+    def __init__(self) -> None:
+        self._tasks: list[SocketTask] = []
+        self.open: Callback | None = None
+        self.message: Callback | None = None
+        self.error: Callback | None = None
+        self.close: Callback | None = None
+
+    def enter(self, task: SocketTask) -> None:
+        """A socket that is not closed."""
+        self._tasks.append(task)
+
+    def leave(self, task: SocketTask, event: Closed) -> None:
+        """The socket is closed; the global functions move on to the next one."""
+        bound = self.bound() is task
+        if task in self._tasks:
+            self._tasks.remove(task)
+        if bound and self.close is not None:
+            call(self.close, event)
+
+    def bound(self) -> SocketTask | None:
+        """The socket that the global functions are about."""
+        return self._tasks[0] if self._tasks else None
+
+    def tell(self, task: SocketTask, kind: str, event: Any) -> None:
+        """An event of a socket to the global listener of its kind."""
+        if kind != "close" and self.bound() is task:
+            callback: Callback | None = getattr(self, kind)
+            if callback is not None:
+                call(callback, event)
+
+    def set(self, kind: str, callback: Callback, method: str) -> None:
+        """Fills a slot; what was in it before is told nothing more."""
+        if not callable(callback):
+            raise TypeError(f"{method} takes a callable, got {callback!r}")
+        setattr(self, kind, callback)
+
+
+def connect(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]) -> SocketTask:
+    """Checks the options, starts to connect on the engine of here and now, returns the task."""
+    given = merge_options("connectSocket", options, kw, SOCKET_OPTIONS)
+    url = prepare_url(given["url"], "connectSocket", ("ws", "wss"))
+    lines, _ = header_lines(given["header"], "connectSocket", default_json=False)
+    if any(line.lower().startswith((b"connection:", b"connection;")) for line in lines):
+        raise ValueError("connectSocket: header Connection cannot be given: the engine sets it")
+    made = opening(
+        url, lines, client.user_agent, given["protocols"], given["perMessageDeflate"] or None
+    )
+    driver, pool = pool_here(client)
+    task = SocketTask(client, driver, made)
+    client.sockets.enter(task)
+    callbacks = _callbacks("connectSocket", given)
+    if callbacks is not None:
+        Call(driver.engine, callbacks.done)  # before anything can happen
+    task.start(
+        pool,
+        made.url,
+        made.request,
+        tls=made.tls,
+        timeout=given["timeout"] or client.timeout,
+        close_timeout=given["closeTimeout"],
+        ping_interval=given["pingInterval"] or 0,
+        nodelay=given["tcpNoDelay"],
+        pieces=given["enableChunked"],
+        max_message=client.max_message,
+    )
+    if driver.loop is None:
+        driver.submitted()
+    return task
+
+
+def _without_socket(client: Client, callbacks: _Callbacks | None, api: str) -> None:
+    """There is none that the call could be about."""
+    if callbacks is None or (callbacks.on_fail is None and callbacks.complete is None):
+        log.warning("%s:fail %s", api, _NOT_CONNECTED)
+    if callbacks is not None:
+        refused = callbacks
+        driver, _ = pool_here(client)
+        Call(driver.engine, lambda: refused.failed(Errno.INTERRUPTED, _NOT_CONNECTED))
+        if driver.loop is None:
+            driver.submitted()
+
+
+def send_message(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]) -> None:
+    """`SocketTask.send` of the socket that the global functions are about."""
+    given = merge_options("sendSocketMessage", options, kw, SEND_OPTIONS)
+    task = client.sockets.bound()
+    if task is None:
+        _without_socket(client, _callbacks("sendSocketMessage", given), "sendSocketMessage")
+    else:
+        send_on(task, "sendSocketMessage", _NOT_CONNECTED, given)
+
+
+def close_socket(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]) -> None:
+    """`SocketTask.close` of the socket that the global functions are about, once it is open."""
+    given = merge_options("closeSocket", options, kw, CLOSE_OPTIONS)
+    task = client.sockets.bound()
+    if task is None or task.readyState != SocketTask.OPEN:
+        _without_socket(client, _callbacks("closeSocket", given), "closeSocket")
+    else:
+        task._shut("closeSocket", given)
