@@ -21,7 +21,7 @@ def other_library() -> Any:
 
 
 def codec_names() -> dict[str, int]:
-    starts = ("zlib", "inflate", "BrotliDecoder")
+    starts = ("zlib", "inflate", "deflate", "BrotliDecoder")
     return {name: at for name, at in library.addresses.items() if name.startswith(starts)}
 
 
