@@ -14,7 +14,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ftcore.connection cimport connection
-from ftcore.op cimport atomic_word, event, inbox, op, slab
+from ftcore.op cimport atomic_amount, atomic_word, event, inbox, op, slab
 from ftcore.outgoing cimport outgoing, ws_mask_pool
 from ftcore.opening cimport opening
 from ftcore.permessage cimport inflation
@@ -67,8 +67,8 @@ cdef struct websocket:
     bint nodelay
     bint pieces          # messages are handed on in pieces
     bint held            # the owner paused it
-    bint stalled         # nothing is read until it has caught up
-    size_t unread        # bytes in events not yet delivered
+    atomic_word stalled  # nothing is read until the owner has caught up
+    atomic_amount unread  # bytes handed on that the owner, in any thread, has not consumed
     size_t limit         # ... at most
     uint64_t max_message
     opening answer       # to the opening request
@@ -112,6 +112,8 @@ cdef void frames_flush(websocket *) noexcept nogil
 cdef void frames_watch(websocket *) noexcept nogil
 # Whether the owner wants no more for now.
 cdef bint frames_must_wait(websocket *) noexcept nogil
+# Whether it has caught up so far that it is worth to go on.
+cdef bint frames_caught_up(websocket *) noexcept nogil
 cdef void frames_emit(websocket *, int kind) noexcept nogil
 cdef void frames_arm(websocket *, int64_t within) noexcept nogil
 cdef void frames_on_due(timer_node *) noexcept nogil

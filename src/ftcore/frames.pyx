@@ -8,16 +8,17 @@ from ftcore.connection cimport (
     connection_send_pieces, connection_watch,
 )
 from ftcore.op cimport (
-    EVENT_DONE, EVENT_DRAINED, EVENT_HEADERS, EVENT_SENT, OUTCOME_NO_MEMORY, OUTCOME_OK,
-    OUTCOME_TIMEOUT, inbox_node, inbox_take, now_ns, word_add, word_get,
+    COMMAND_DRAINED, EVENT_DONE, EVENT_DRAINED, EVENT_HEADERS, EVENT_SENT, OUTCOME_NO_MEMORY,
+    OUTCOME_OK, OUTCOME_TIMEOUT, amount_get, inbox_node, inbox_take, now_ns, word_add, word_get,
+    word_set,
 )
 from ftcore.outgoing cimport (
     WS_HEADER_ROOM, WS_OP_CLOSE, WS_OP_PING, outgoing_frame, outgoing_free,
 )
 from ftcore.profile cimport ENDED_AT, FETCH_START, QUEUE_START
 from ftcore.reactor cimport (
-    POLLER_READ, POLLER_WRITE, reactor_emit, reactor_event, reactor_timer_clear, reactor_timer_set,
-    undefer,
+    POLLER_READ, POLLER_WRITE, reactor_emit, reactor_event, reactor_post, reactor_timer_clear,
+    reactor_timer_set, undefer,
 )
 
 cdef enum:
@@ -129,17 +130,26 @@ cdef void frames_flush(websocket *w) noexcept nogil:
 # ---------------------------------------------------------------- what is watched, and for how long
 
 cdef bint frames_must_wait(websocket *w) noexcept nogil:
-    return w.held or w.unread >= w.limit
+    return w.held or amount_get(&w.unread) >= w.limit
+
+
+cdef bint frames_caught_up(websocket *w) noexcept nogil:
+    return amount_get(&w.unread) * 2 <= w.limit
 
 
 cdef void frames_watch(websocket *w) noexcept nogil:
     cdef unsigned wanted = 0
+    cdef bint stalled
     if w.c == NULL:
         return
     if w.first != NULL:
         wanted |= POLLER_WRITE
-    w.stalled = w.state == WS_OPEN and frames_must_wait(w)
-    if w.state != WS_JUDGED and not w.stalled:
+    stalled = w.state == WS_OPEN and frames_must_wait(w)
+    if stalled != <bint>word_get(&w.stalled):
+        word_set(&w.stalled, stalled)
+    if stalled and not w.held and frames_caught_up(w):
+        reactor_post(w.r, &w.o, COMMAND_DRAINED)  # the owner was too fast to see that we wait
+    if w.state != WS_JUDGED and not stalled:
         wanted |= POLLER_READ
     connection_watch(w.c, wanted)
 

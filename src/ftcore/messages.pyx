@@ -12,8 +12,8 @@ from ftcore.frames cimport (
     frames_watch, utf8, ws_reader,
 )
 from ftcore.op cimport (
-    COMMAND_DRAINED, EVENT_CHUNK, OUTCOME_NO_MEMORY, OUTCOME_OK, SLAB_ROOM, SLAB_SMALL_ROOM, event,
-    now_ns, slab_hold, slab_is_mine,
+    COMMAND_DRAINED, EVENT_CHUNK, OUTCOME_NO_MEMORY, OUTCOME_OK, SLAB_ROOM, SLAB_SMALL_ROOM,
+    amount_add, event, now_ns, slab_hold, slab_is_mine,
 )
 from ftcore.opening cimport (
     OPENING_COMPLETE, OPENING_REFUSED, opening_came, opening_room, opening_step,
@@ -152,7 +152,7 @@ cdef bint hand_on(
     e.start = <char *>start
     e.length = length
     e.detail = detail
-    w.unread += length + MESSAGE_COST
+    amount_add(&w.unread, length + MESSAGE_COST)
     reactor_emit(w.r, e)
     return True
 

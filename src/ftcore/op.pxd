@@ -19,6 +19,8 @@ cdef extern from "c/queue.h" nogil:
         pass
     ctypedef struct atomic_word:
         pass
+    ctypedef struct atomic_amount:
+        pass
     void inbox_init(inbox *)
     void inbox_push(inbox *, inbox_node *)
     bint inbox_empty(inbox *)
@@ -29,6 +31,9 @@ cdef extern from "c/queue.h" nogil:
     unsigned word_or(atomic_word *, unsigned)
     unsigned word_add(atomic_word *, unsigned)
     unsigned word_sub(atomic_word *, unsigned)
+    size_t amount_get(atomic_amount *)
+    void amount_add(atomic_amount *, size_t)
+    void amount_sub(atomic_amount *, size_t)
 
 cdef extern from "c/slab.h" nogil:
     enum: SLAB_ROOM

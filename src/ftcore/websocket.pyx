@@ -11,15 +11,15 @@ from ftcore.connection cimport connection_new, connection_read_phases
 from ftcore.engine cimport Operation
 from ftcore.frames cimport (
     MESSAGE_COST, MESSAGE_FIRST, MESSAGE_LAST, MESSAGE_TEXT, WANT_DRAIN, WS_ASKING, WS_CLOSING,
-    WS_JUDGED, WS_OPEN, WS_OVER, frames_arm, frames_emit, frames_flush, frames_on_due,
-    frames_over, frames_take_posted,
+    WS_JUDGED, WS_OPEN, WS_OVER, frames_arm, frames_caught_up, frames_emit, frames_flush,
+    frames_on_due, frames_over, frames_take_posted,
 )
 from ftcore.messages cimport messages_begin, messages_parse, messages_receive
 from ftcore.op cimport (
     COMMAND_ABORT, COMMAND_ACCEPT, COMMAND_CLOSE, COMMAND_DRAINED, COMMAND_LISTEN, COMMAND_PAUSE,
     COMMAND_RESUME, COMMAND_SEND, COMMAND_START, EVENT_CHUNK, EVENT_DRAINED, EVENT_FLUSH,
-    EVENT_HEADERS, EVENT_SENT, OUTCOME_ABORTED, OUTCOME_CLOSED, OUTCOME_NO_MEMORY, event,
-    inbox_init, inbox_push, now_ns, op, slab, word_get, word_or,
+    EVENT_HEADERS, EVENT_SENT, OUTCOME_ABORTED, OUTCOME_CLOSED, OUTCOME_NO_MEMORY, amount_sub,
+    event, inbox_init, inbox_push, now_ns, op, slab, word_get, word_or,
 )
 from ftcore.opening cimport opening, opening_free
 from ftcore.outgoing cimport (
@@ -353,8 +353,8 @@ cdef class WebSocket(Operation):
 
     def consumed(self, size_t length):
         """A message of so many bytes that `_message` kept waits no more."""
-        self.w.unread -= length + MESSAGE_COST
-        if self.w.stalled and self.w.unread * 2 <= self.w.limit:
+        amount_sub(&self.w.unread, length + MESSAGE_COST)
+        if word_get(&self.w.stalled) and frames_caught_up(&self.w):
             self.post(COMMAND_DRAINED)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from ftcore.buffers import Chunk
@@ -322,8 +323,7 @@ class SocketTask(WebSocket):
         try:
             await future
         finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            self._forget(waiter)
 
     def _ready(self, kind: str) -> bool:
         """Whether what is waited for has come meanwhile."""
@@ -345,8 +345,12 @@ class SocketTask(WebSocket):
 
     def _wake(self, *kinds: str) -> None:
         for waiter in [w for w in self._waiters if w[0] in kinds]:
-            self._waiters.remove(waiter)
+            self._forget(waiter)
             wake(waiter[1])
+
+    def _forget(self, waiter: tuple[str, Any]) -> None:
+        with suppress(ValueError):  # who wakes and who waits may both be at it
+            self._waiters.remove(waiter)
 
     # ---- what the engine calls
 

@@ -124,6 +124,7 @@ def test_a_sender_that_waits_until_it_is_drained_loses_nothing() -> None:
 # --- a slow client --------------------------------------------------------------------------------
 
 COUNT, SIZE = 4000, 10_000
+MANY = 60_000
 
 
 def pours(peer: WsPeer) -> None:
@@ -176,6 +177,30 @@ def test_a_loop_that_waits_makes_the_server_wait(
             numbers = asyncio.run(asyncio.wait_for(iterate(task, server), LIMIT / 2))
         assert numbers == list(range(COUNT))
     assert grown.megabytes < 24
+
+
+@BEHIND
+def test_a_loop_in_another_thread_that_stops_the_reading_all_the_time_is_never_left_waiting(
+    behind_tls: bool, tls: ThrowawayTls
+) -> None:
+    def sends(peer: WsPeer) -> None:
+        peer.open()
+        peer.send(b"".join(frame(BINARY, numbered(n, 100)) for n in range(MANY)))
+        peer.send(close(1000))
+        peer.expect_close(1000)
+
+    async def numbers(task: ft.SocketTask) -> list[int]:
+        return [int(bytes(message[:8])) async for message in task]
+
+    context = tls.context if behind_tls else None
+    with (
+        HostileServer(sends, tls=context) as server,
+        ft.Client(ca=tls.ca, max_buffered_bytes=20_000) as client,
+    ):
+        for _ in range(3):
+            task = client.connectSocket(url=server.ws_url)
+            told = asyncio.run(asyncio.wait_for(numbers(task), LIMIT))
+            assert told == list(range(MANY))
 
 
 @BEHIND

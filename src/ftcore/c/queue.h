@@ -14,6 +14,7 @@ typedef struct {
 } inbox;
 
 typedef _Atomic(unsigned) atomic_word;
+typedef _Atomic(size_t) atomic_amount;
 
 static inline void inbox_init(inbox *q) { atomic_init(&q->top, NULL); }
 
@@ -44,5 +45,9 @@ static inline unsigned word_swap(atomic_word *w, unsigned v) { return atomic_exc
 static inline unsigned word_or(atomic_word *w, unsigned v) { return atomic_fetch_or(w, v); }
 static inline unsigned word_add(atomic_word *w, unsigned v) { return atomic_fetch_add(w, v); }
 static inline unsigned word_sub(atomic_word *w, unsigned v) { return atomic_fetch_sub(w, v); }
+
+static inline size_t amount_get(atomic_amount *a) { return atomic_load(a); }
+static inline void amount_add(atomic_amount *a, size_t n) { atomic_fetch_add(a, n); }
+static inline void amount_sub(atomic_amount *a, size_t n) { atomic_fetch_sub(a, n); }
 
 #endif
