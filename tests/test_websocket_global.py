@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import ftnet as ft
-from ftnet import websocket as module_of_sockets
+from ftnet import websocket_global as module_of_sockets
 from ftnet.client import default_client
 from tests.servers.websocket import serving
 from tests.sockets import LIMIT, OPEN, Story, opened, socket

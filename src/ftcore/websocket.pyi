@@ -6,6 +6,8 @@ from ftcore.engine import Operation
 from ftcore.profile import Phases
 from ftcore.transfer import Pool
 
+MESSAGE_OVERHEAD: int
+
 class WebSocket(Operation):
     @property
     def accepted(self) -> bool: ...

@@ -42,6 +42,9 @@ cdef extern from "Python.h":
 cdef enum:
     COULDNT_CONNECT = 7  # as libcurl says it
 
+#: Bytes that a message which waits counts for beside its own.
+MESSAGE_OVERHEAD = <int>MESSAGE_COST
+
 #: Masks of what callers send; whoever holds the GIL.
 cdef ws_mask_pool masks
 memset(&masks, 0, sizeof(masks))

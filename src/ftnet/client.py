@@ -424,7 +424,7 @@ os.register_at_fork(after_in_child=_after_fork)
 from ftnet.download import download as _download  # noqa: E402
 from ftnet.request import request as _request  # noqa: E402
 from ftnet.upload import upload as _upload  # noqa: E402
-from ftnet.websocket import Sockets  # noqa: E402
-from ftnet.websocket import close_socket as _close_socket  # noqa: E402
 from ftnet.websocket import connect as _connect  # noqa: E402
-from ftnet.websocket import send_message as _send_message  # noqa: E402
+from ftnet.websocket_global import Sockets  # noqa: E402
+from ftnet.websocket_global import close_socket as _close_socket  # noqa: E402
+from ftnet.websocket_global import send_message as _send_message  # noqa: E402

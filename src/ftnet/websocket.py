@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from ftcore.buffers import Chunk
 from ftcore.engine import Call
 from ftcore.profile import Phases
-from ftcore.websocket import WebSocket
+from ftcore.websocket import MESSAGE_OVERHEAD, WebSocket
 from ftnet.dispatch import log
 from ftnet.errors import Cause, Errno, FtError, from_engine, one_line
+from ftnet.events import EMITTER_SLOTS, Emitter
 from ftnet.handshake import HandshakeError, Opening, opening, shown_body
 from ftnet.header import header_lines
-from ftnet.http import added, pool_here
-from ftnet.options import (
-    CLOSE_OPTIONS,
-    SEND_OPTIONS,
-    SOCKET_OPTIONS,
-    merge_options,
-)
+from ftnet.http import pool_here
+from ftnet.options import CLOSE_OPTIONS, SEND_OPTIONS, SOCKET_OPTIONS, merge_options
 from ftnet.profile import SocketProfile
 from ftnet.results import Headers
-from ftnet.tasks import Callback, call, call_all, remove, wake
+from ftnet.tasks import Callback, call, remove
 from ftnet.url import prepare_url
 
 if TYPE_CHECKING:
@@ -33,11 +27,8 @@ if TYPE_CHECKING:
     from ftnet.dispatch import Driver
 
 _ABORTED: Final = -1
-_MESSAGE_COST: Final = 256  # bytes that a message counts for beside its own
-_starting = threading.Lock()
 _TOO_BIG: Final = 1009
 _NOT_OPEN: Final = "SocketTask.readyState is not OPEN"
-_NOT_CONNECTED: Final = "WebSocket is not connected"
 
 
 class Opened:
@@ -86,7 +77,7 @@ class Done:
         self.errMsg = errMsg
 
 
-class SocketTask(WebSocket):
+class SocketTask(Emitter, WebSocket):
     """A WebSocket: `send`, `close`, listeners, ``await task.opened()``, ``async for``.
 
     Its methods may be called from any thread and inside callbacks. Events come one after the
@@ -95,21 +86,17 @@ class SocketTask(WebSocket):
     """
 
     __slots__ = (
-        "_backlog",
+        *EMITTER_SLOTS,
         "_cancelled",
         "_client",
-        "_closed",
-        "_driver",
-        "_early",
-        "_failure",
         "_group",
-        "_listeners",
         "_message_listeners",
         "_opened",
         "_opening",
         "_unheard",
-        "_waiters",
     )
+
+    _closed: Closed | None
 
     CONNECTING: ClassVar[int] = 0
     OPEN: ClassVar[int] = 1
@@ -118,19 +105,13 @@ class SocketTask(WebSocket):
 
     def __init__(self, client: Client, driver: Driver, made: Opening) -> None:
         self._client = client  # lives as long
-        self._driver = driver
+        self._set_up(driver)
         self._group = client.sockets
         self._opening = made
-        self._listeners: dict[str, list[Callback]] = {}
         self._message_listeners: list[Callback] | None = None
-        self._early: dict[str, deque[Any]] = {}  # what came before its first listener
-        self._unheard = 0  # bytes of such messages; -1: they are not kept any more
-        self._backlog: deque[tuple[str | Chunk, int]] | None = None  # for `async for`
-        self._waiters: list[tuple[str, Any]] = []
+        self._unheard = 0  # bytes of messages kept for the first listener; -1: none are any more
         self._cancelled: Closed | None = None
         self._opened: Opened | None = None
-        self._failure: FtError | None = None
-        self._closed: Closed | None = None
 
     # ---- what a caller does
 
@@ -174,16 +155,17 @@ class SocketTask(WebSocket):
         Raises TypeError or ValueError for a wrong code or reason.
         """
         given = merge_options("SocketTask.close", options, kw, CLOSE_OPTIONS)
-        self._shut("SocketTask.close", given)
+        self.shut("SocketTask.close", given)
 
-    def _shut(self, api: str, given: Mapping[str, Any]) -> None:
+    def shut(self, api: str, given: Mapping[str, Any]) -> None:
+        """`close` with options that were checked, by the name of the function that was called."""
         code, reason = given["code"], given["reason"]
         if self.readyState == self.CONNECTING:
             self._cancelled = Closed(code, reason)
             self.abort()
         else:
             self.farewell(code, reason.encode())
-        callbacks = _callbacks(api, given)
+        callbacks = callbacks_of(api, given)
         if callbacks is not None:
             self._soon(callbacks.done)
 
@@ -222,31 +204,8 @@ class SocketTask(WebSocket):
             self.want_drained()
             await self._wait("drain")
 
-    async def __aiter__(self) -> AsyncIterator[str | Chunk]:
-        """Messages until the socket is closed; raises `FtError` where ``onError`` is called.
-
-        A loop that is slow slows the server down: no more than ``max_buffered_bytes`` wait.
-        """
-        backlog = self._iterated()
-        while True:
-            if backlog:
-                data, length = backlog.popleft()
-                if length >= 0:
-                    self.consumed(length)
-                yield data
-            elif self._closed is not None:
-                if self._failure is not None:
-                    raise self._failure
-                return
-            else:
-                await self._wait("message")
-
-    def _iterated(self) -> deque[tuple[str | Chunk, int]]:
-        with _starting:
-            if self._backlog is None:
-                early = self._early.pop("message", ())
-                self._backlog = deque((event.data, -1) for event in early)
-            return self._backlog
+    def _item(self, event: MessageReceived) -> str | Chunk:
+        return event.data
 
     # ---- listeners
 
@@ -256,12 +215,11 @@ class SocketTask(WebSocket):
 
     def offOpen(self, callback: Callback | None = None) -> None:
         """Removes one listener, or all of them."""
-        remove(self._listeners.get("open"), callback)
+        self._forget("open", callback)
 
     def onMessage(self, callback: Callback) -> None:
         """Calls `callback` with ``data`` for each message: a str for text, else a buffer."""
-        self._listen("message", callback, "onMessage")
-        self._message_listeners = self._listeners["message"]
+        self._message_listeners = self._listen("message", callback, "onMessage")
 
     def offMessage(self, callback: Callback | None = None) -> None:
         """Removes one listener, or all of them."""
@@ -273,7 +231,7 @@ class SocketTask(WebSocket):
 
     def offError(self, callback: Callback | None = None) -> None:
         """Removes one listener, or all of them."""
-        remove(self._listeners.get("error"), callback)
+        self._forget("error", callback)
 
     def onClose(self, callback: Callback) -> None:
         """Calls `callback` with ``code`` and ``reason``, last of all events."""
@@ -281,76 +239,18 @@ class SocketTask(WebSocket):
 
     def offClose(self, callback: Callback | None = None) -> None:
         """Removes one listener, or all of them."""
-        remove(self._listeners.get("close"), callback)
-
-    def _listen(self, kind: str, callback: Callback, method: str) -> None:
-        self._listeners[kind] = added(self._listeners.get(kind), callback, method)
-        if kind in self._early:
-            self._soon(lambda: self._tell_early(kind))
-
-    def _tell_early(self, kind: str) -> None:
-        early = self._early.get(kind, deque())
-        while early:
-            call_all(self._listeners[kind], early.popleft())
-        self._early.pop(kind, None)
+        self._forget("close", callback)
 
     def _tell(self, kind: str, event: Any) -> None:
-        listeners = self._listeners.get(kind)
-        if listeners is None or kind in self._early:
-            self._early.setdefault(kind, deque()).append(event)
-            if kind in self._listeners:  # added meanwhile, in another thread
-                self._tell_early(kind)
-        else:
-            call_all(listeners, event)
+        super()._tell(kind, event)
         self._group.tell(self, kind, event)
 
-    def _soon(self, function: Any) -> None:
-        """Calls `function` in the thread that callbacks run in."""
-        Call(self._driver.engine, function)
-        if self._driver.loop is None:
-            self._driver.submitted()
-
-    # ---- waiting
-
-    async def _wait(self, kind: str) -> None:
-        import asyncio
-
-        future = asyncio.get_running_loop().create_future()
-        waiter = (kind, future)
-        self._waiters.append(waiter)
-        if self._ready(kind):
-            wake(future)
-        try:
-            await future
-        finally:
-            self._forget(waiter)
-
     def _ready(self, kind: str) -> bool:
-        """Whether what is waited for has come meanwhile."""
-        if self._closed is not None:
-            return True
-        if kind == "message":
-            return bool(self._backlog)
-        return (kind == "open" and self._opened is not None) or (
-            kind == "drain" and not self.buffered
+        return (
+            super()._ready(kind)
+            or (kind == "open" and self._opened is not None)
+            or (kind == "drain" and not self.buffered)
         )
-
-    def _block(self, kind: str, timeout: float | None) -> None:
-        event = threading.Event()
-        self._waiters.append((kind, event))
-        if self._ready(kind):
-            event.set()
-        if not self._driver.wait_for(event, timeout):
-            raise TimeoutError(f"not there after {timeout} s")
-
-    def _wake(self, *kinds: str) -> None:
-        for waiter in [w for w in self._waiters if w[0] in kinds]:
-            self._forget(waiter)
-            wake(waiter[1])
-
-    def _forget(self, waiter: tuple[str, Any]) -> None:
-        with suppress(ValueError):  # who wakes and who waits may both be at it
-            self._waiters.remove(waiter)
 
     # ---- what the engine calls
 
@@ -381,14 +281,10 @@ class SocketTask(WebSocket):
     def _message(self, data: str | Chunk, text: bool, first: bool, last: bool) -> bool:
         """True: it is kept for the loop, which says when it is `consumed`."""
         event = MessageReceived(data, text, last)
-        backlog = self._backlog
         listeners = self._message_listeners if "message" not in self._early else None
-        if backlog is not None:
-            backlog.append((data, _length(data)))
-            if self._waiters:
-                self._wake("message")
-        elif listeners is None:
-            self._keep_message(event)
+        kept = self._backlog is not None and self._keep_for_loop(data, _length(data))
+        if listeners is None and not kept:
+            self._keep_for_first(event, self._keep_early)
             if "message" in self._listeners:  # added meanwhile, in another thread
                 self._tell_early("message")
         if listeners:
@@ -397,23 +293,15 @@ class SocketTask(WebSocket):
         group = self._group
         if group.message is not None:
             group.tell(self, "message", event)
-        return backlog is not None
-
-    def _keep_message(self, event: MessageReceived) -> None:
-        """Nobody listens yet; when nobody does for long, the messages are for nobody."""
-        with _starting:
-            if self._backlog is not None:  # a loop has begun meanwhile, in another thread
-                self._backlog.append((event.data, -1))
-                self._wake("message")
-            else:
-                self._keep_early(event)
+        return kept
 
     def _keep_early(self, event: MessageReceived) -> None:
+        """Nobody listens yet; when nobody does for long, the messages are for nobody."""
         heard = self._group.message is not None and self._group.bound() is self
         if self._unheard < 0 or heard:
             return
         limit = self._client.max_buffered
-        self._unheard += _length(event.data) + _MESSAGE_COST
+        self._unheard += _length(event.data) + MESSAGE_OVERHEAD
         if limit is not None and self._unheard > limit:
             self._early.pop("message", None)
             self._unheard = -1
@@ -421,7 +309,7 @@ class SocketTask(WebSocket):
         else:
             self._early.setdefault("message", deque()).append(event)
 
-    def _sent(self, waiter: _Callbacks) -> None:
+    def _sent(self, waiter: Callbacks) -> None:
         waiter.done()
 
     def _drained(self) -> None:
@@ -437,7 +325,7 @@ class SocketTask(WebSocket):
         phases: Phases,
         os_errno: int,
         detail: str,
-        waiters: list[_Callbacks],
+        waiters: list[Callbacks],
     ) -> None:
         for waiter in waiters:
             waiter.failed(Errno.INTERRUPTED, "the socket was closed first")
@@ -475,7 +363,7 @@ def _failure(kind: Errno, reason: str, phases: Phases | None = None) -> FtError:
     return FtError(f"connectSocket:fail {reason}", kind, cause, profile)
 
 
-class _Callbacks(NamedTuple):
+class Callbacks(NamedTuple):
     """``success``, ``fail`` and ``complete`` of a call that has no task."""
 
     api: str
@@ -496,15 +384,15 @@ class _Callbacks(NamedTuple):
             call(self.complete, outcome)
 
 
-def _callbacks(api: str, given: Mapping[str, Any]) -> _Callbacks | None:
+def callbacks_of(api: str, given: Mapping[str, Any]) -> Callbacks | None:
     """None when there are none."""
     three = given["success"], given["fail"], given["complete"]
-    return None if three == (None, None, None) else _Callbacks(api, *three)
+    return None if three == (None, None, None) else Callbacks(api, *three)
 
 
 def send_on(task: SocketTask, api: str, unready: str, given: Mapping[str, Any]) -> None:
     """Sends on a socket, or tells why it can't be."""
-    callbacks = _callbacks(api, given)
+    callbacks = callbacks_of(api, given)
     limit = task._client.max_buffered
     if task._opened is None or task.closing:
         kind, reason = Errno.INTERRUPTED, unready
@@ -521,47 +409,6 @@ def send_on(task: SocketTask, api: str, unready: str, given: Mapping[str, Any]) 
         task._soon(lambda: refused.failed(kind, reason))
 
 
-class Sockets:
-    """The sockets of a Client, and the one that the global functions are about: the earliest that
-    is not closed. Each of its four slots holds one listener."""
-
-    def __init__(self) -> None:
-        self._tasks: list[SocketTask] = []
-        self.open: Callback | None = None
-        self.message: Callback | None = None
-        self.error: Callback | None = None
-        self.close: Callback | None = None
-
-    def enter(self, task: SocketTask) -> None:
-        """A socket that is not closed."""
-        self._tasks.append(task)
-
-    def leave(self, task: SocketTask, event: Closed) -> None:
-        """The socket is closed; the global functions move on to the next one."""
-        bound = self.bound() is task
-        if task in self._tasks:
-            self._tasks.remove(task)
-        if bound and self.close is not None:
-            call(self.close, event)
-
-    def bound(self) -> SocketTask | None:
-        """The socket that the global functions are about."""
-        return self._tasks[0] if self._tasks else None
-
-    def tell(self, task: SocketTask, kind: str, event: Any) -> None:
-        """An event of a socket to the global listener of its kind."""
-        if kind != "close" and self.bound() is task:
-            callback: Callback | None = getattr(self, kind)
-            if callback is not None:
-                call(callback, event)
-
-    def set(self, kind: str, callback: Callback, method: str) -> None:
-        """Fills a slot; what was in it before is told nothing more."""
-        if not callable(callback):
-            raise TypeError(f"{method} takes a callable, got {callback!r}")
-        setattr(self, kind, callback)
-
-
 def connect(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]) -> SocketTask:
     """Checks the options, starts to connect on the engine of here and now, returns the task."""
     given = merge_options("connectSocket", options, kw, SOCKET_OPTIONS)
@@ -575,7 +422,7 @@ def connect(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any
     driver, pool = pool_here(client)
     task = SocketTask(client, driver, made)
     client.sockets.enter(task)
-    callbacks = _callbacks("connectSocket", given)
+    callbacks = callbacks_of("connectSocket", given)
     if callbacks is not None:
         Call(driver.engine, callbacks.done)  # before anything can happen
     task.start(
@@ -593,35 +440,3 @@ def connect(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any
     if driver.loop is None:
         driver.submitted()
     return task
-
-
-def _without_socket(client: Client, callbacks: _Callbacks | None, api: str) -> None:
-    """There is none that the call could be about."""
-    if callbacks is None or (callbacks.on_fail is None and callbacks.complete is None):
-        log.warning("%s:fail %s", api, _NOT_CONNECTED)
-    if callbacks is not None:
-        refused = callbacks
-        driver, _ = pool_here(client)
-        Call(driver.engine, lambda: refused.failed(Errno.INTERRUPTED, _NOT_CONNECTED))
-        if driver.loop is None:
-            driver.submitted()
-
-
-def send_message(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]) -> None:
-    """`SocketTask.send` of the socket that the global functions are about."""
-    given = merge_options("sendSocketMessage", options, kw, SEND_OPTIONS)
-    task = client.sockets.bound()
-    if task is None:
-        _without_socket(client, _callbacks("sendSocketMessage", given), "sendSocketMessage")
-    else:
-        send_on(task, "sendSocketMessage", _NOT_CONNECTED, given)
-
-
-def close_socket(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]) -> None:
-    """`SocketTask.close` of the socket that the global functions are about, once it is open."""
-    given = merge_options("closeSocket", options, kw, CLOSE_OPTIONS)
-    task = client.sockets.bound()
-    if task is None or task.readyState != SocketTask.OPEN:
-        _without_socket(client, _callbacks("closeSocket", given), "closeSocket")
-    else:
-        task._shut("closeSocket", given)

@@ -298,7 +298,7 @@ def test_a_loop_that_begins_while_messages_come(monkeypatch: pytest.MonkeyPatch)
     async def messages(task: ft.SocketTask) -> list[str]:
         return [str(message) async for message in task]
 
-    monkeypatch.setattr("ftnet.websocket.deque", takes_its_time)
+    monkeypatch.setattr("ftnet.events.deque", takes_its_time)
     with meeting(speak, client={"max_buffered_bytes": 1000}, deaf=True) as met:
         met.story.until("open")
         told = asyncio.run(asyncio.wait_for(messages(met.task), LIMIT / 4))
