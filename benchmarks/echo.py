@@ -1,11 +1,12 @@
 """WebSocket echo, side by side: what a round trip costs the client.
 
-    python -m benchmarks.echo             64 B, 16 KiB, 1 MiB, 1 and 64 sockets, ws and wss
+    python -m benchmarks.echo             64 B, 16 KiB, 1 MiB, 1 and 64 sockets, ws, wss, deflate
     python -m benchmarks.echo --quick     one short round
 
 The server (picows on uvloop) has one processor, the client, a process of its own each time, has
 another. Each socket has one message under way. What counts is CPU time of the client's process per
-round trip; the ratio compares it with picows in the same round.
+round trip; the ratio compares it with picows in the same round, and with aiohttp where messages are
+compressed (permessage-deflate, a server on aiohttp), which picows can't.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import asyncio
 import importlib.metadata
 import json
 import os
+import random
 import resource
 import ssl
 import subprocess
@@ -30,11 +32,12 @@ from benchmarks.report import into_readme
 from benchmarks.servers import cores
 
 ROOT = Path(__file__).parent.parent
-REFERENCE = "picows on uvloop"
+REFERENCE, DEFLATE_REFERENCE = "picows on uvloop", "aiohttp on uvloop"
+DEFLATE = "/deflate"  # the path under which messages are compressed
 MARKS = ("<!-- echo:start -->", "<!-- echo:end -->")
 LIMIT = 120.0
 SIZES = (64, 16_384, 1_048_576)
-TLS_SIZES = (64, 16_384)
+SMALLER_SIZES = (64, 16_384)
 TIMES_FEWER = {64: 1, 16_384: 4, 1_048_576: 200}  # round trips
 PEERS_LARGEST = 16 << 20
 
@@ -70,6 +73,15 @@ class Loop:
 # ---------------------------------------------------------------- the clients
 
 
+def payload(url: str, size: int) -> bytes:
+    """What is echoed; where it is compressed, JSON that differs from line to line."""
+    if not url.endswith(DEFLATE):
+        return bytes(size)
+    chance = random.Random(size)
+    lines = [f'{{"id":{n},"rtt":{chance.random()}}}\n' for n in range(size // 20 + 1)]
+    return "".join(lines).encode()[:size].ljust(size)
+
+
 def trusting(url: str) -> ssl.SSLContext | None:
     """What a client of the throwaway server needs over wss."""
     if not url.startswith("wss"):
@@ -82,7 +94,7 @@ def trusting(url: str) -> ssl.SSLContext | None:
 def _ftnet(url: str, sockets: int, size: int, trips: int) -> Any:
     import ftnet as ft
 
-    data, loop = bytes(size), Loop(sockets, trips)
+    data, loop = payload(url, size), Loop(sockets, trips)
     client = ft.Client(trust_env=False, verify=False)
     tasks: list[ft.SocketTask] = []
 
@@ -92,7 +104,8 @@ def _ftnet(url: str, sockets: int, size: int, trips: int) -> Any:
                 task.send(data=data)
 
     def begin() -> None:
-        task = client.connectSocket(url=url, tcpNoDelay=True)
+        deflate = url.endswith(DEFLATE)
+        task = client.connectSocket(url=url, tcpNoDelay=True, perMessageDeflate=deflate)
 
         def answered(_: Any) -> None:
             if not loop.over():
@@ -130,10 +143,11 @@ def ftnet_iterated(url: str, sockets: int, size: int, trips: int) -> None:
 
     import ftnet as ft
 
-    data, loop = bytes(size), Loop(sockets, trips)
+    data, loop = payload(url, size), Loop(sockets, trips)
 
     async def one(client: Any, started: asyncio.Event) -> None:
-        task = client.connectSocket(url=url, tcpNoDelay=True)
+        deflate = url.endswith(DEFLATE)
+        task = client.connectSocket(url=url, tcpNoDelay=True, perMessageDeflate=deflate)
         await task.opened()
         if loop.opened():
             started.set()
@@ -155,7 +169,9 @@ def picows(url: str, sockets: int, size: int, trips: int) -> None:
     import picows as ws
     import uvloop
 
-    data, loop = bytes(size), Loop(sockets, trips)
+    if url.endswith(DEFLATE):
+        sys.exit("has no permessage-deflate")
+    data, loop = payload(url, size), Loop(sockets, trips)
     transports: list[Any] = []
 
     class Listener(ws.WSListener):  # type: ignore[misc, unused-ignore]
@@ -184,10 +200,13 @@ def aiohttp(url: str, sockets: int, size: int, trips: int) -> None:
     import aiohttp as client
     import uvloop
 
-    data, loop = bytes(size), Loop(sockets, trips)
+    data, loop = payload(url, size), Loop(sockets, trips)
 
     async def one(session: Any, started: asyncio.Event) -> None:
-        async with session.ws_connect(url, max_msg_size=0, ssl=trusting(url) or True) as socket:
+        given = {"max_msg_size": 0, "ssl": trusting(url) or True}
+        async with session.ws_connect(
+            url, compress=15 if url.endswith(DEFLATE) else 0, **given
+        ) as socket:
             if loop.opened():
                 started.set()
             await started.wait()
@@ -208,10 +227,11 @@ def websockets(url: str, sockets: int, size: int, trips: int) -> None:
     import uvloop
     from websockets.asyncio.client import connect
 
-    data, loop = bytes(size), Loop(sockets, trips)
+    data, loop = payload(url, size), Loop(sockets, trips)
 
     async def one(started: asyncio.Event) -> None:
-        given = {"compression": None, "proxy": None, "max_size": None, "ssl": trusting(url)}
+        given = {"proxy": None, "max_size": None, "ssl": trusting(url)}
+        given["compression"] = "deflate" if url.endswith(DEFLATE) else None
         async with connect(url, **given) as socket:
             if loop.opened():
                 started.set()
@@ -239,8 +259,28 @@ CLIENTS: dict[str, Callable[[str, int, int, int], None]] = {
 COSTS = {"aiohttp on uvloop": 2, "websockets on uvloop": 4}  # times fewer round trips are measured
 
 
+async def serve_deflate() -> str:
+    """An echo that compresses; returns its URL."""
+    from aiohttp import web
+
+    async def echo(request: Any) -> Any:
+        socket = web.WebSocketResponse(compress=True, max_msg_size=0)
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_bytes(message.data)
+        return socket
+
+    app = web.Application()
+    app.router.add_get(DEFLATE, echo)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    return f"ws://127.0.0.1:{runner.addresses[0][1]}{DEFLATE}"
+
+
 def serve() -> None:
-    """The echo over ws and wss; prints both URLs."""
+    """The echo over ws and wss, and the one with deflate; prints the URLs."""
     import picows as ws
     import trustme
     import uvloop
@@ -263,6 +303,7 @@ def serve() -> None:
                 lambda _: Echo(), "127.0.0.1", 0, ssl=context, max_frame_size=PEERS_LARGEST
             )
             urls.append(f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        urls.append(await serve_deflate())
         print(*urls, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
@@ -308,11 +349,13 @@ def block(url: str, size: int, sockets: int, rounds: int, trips: int) -> list[st
     lines = []
     for client, taken in samples.items():
         scheme = " over wss" if url.startswith("wss") else ""
+        scheme = " deflated" if url.endswith(DEFLATE) else scheme
         start = f"| {size:,}{scheme} | {sockets} | {client} |"
         if client in notes or not taken:
             lines.append(f"{start} {notes.get(client, 'not run')} | | |")
             continue
-        pairs = zip(taken, samples[REFERENCE], strict=False)
+        reference = DEFLATE_REFERENCE if url.endswith(DEFLATE) else REFERENCE
+        pairs = zip(taken, samples[reference], strict=False)
         ratio = median(theirs["cpu"] / mine["cpu"] for mine, theirs in pairs)
         cpu, rate = median(s["cpu"] for s in taken), median(s["rate"] for s in taken)
         lines.append(f"{start} {cpu:.2f} | {rate:,.0f} | {ratio:.2f} |")
@@ -344,20 +387,22 @@ def main(arguments: list[str] | None = None) -> int:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, text=True, cwd=ROOT, **pipes) as server:
         assert server.stdout is not None
-        plain, tls = server.stdout.readline().split()
+        plain, tls, deflate = server.stdout.readline().split()
         lines = ["| bytes | sockets | client | CPU µs per round trip | round trips/s | ratio |"]
         lines.append("|---:|---:|---|---:|---:|---:|")
-        for url, sizes in ((plain, SIZES), (tls, TLS_SIZES)):
+        for url, sizes in ((plain, SIZES), (tls, SMALLER_SIZES), (deflate, SMALLER_SIZES)):
             for size in sizes:
                 for sockets in (1, 64):
                     trips = options.trips // TIMES_FEWER[size]
                     trips //= 4 if sockets == 1 and size == 64 else 1
+                    trips //= 4 if url == deflate else 1
                     lines += block(url, size, sockets, options.rounds, trips)
         server.terminate()
     names = ("ftnet", "picows", "uvloop", "aiohttp", "websockets")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
     heading = f"WebSocket echo, median of {options.rounds} interleaved rounds; {versions}."
-    text = "\n".join([f"{heading} Ratio: how much less than picows.", "", *lines])
+    heading += " Ratio: how much less than picows, for what is deflated than aiohttp."
+    text = "\n".join([heading, "", *lines])
     print(text)
     if options.readme:
         readme = ROOT / "README.md"

@@ -12,8 +12,8 @@ from ftcore.frames cimport (
     frames_watch, utf8, ws_reader,
 )
 from ftcore.op cimport (
-    COMMAND_DRAINED, EVENT_CHUNK, OUTCOME_NO_MEMORY, OUTCOME_OK, SLAB_ROOM, SLAB_SMALL_ROOM,
-    amount_add, event, now_ns, slab_hold, slab_is_mine,
+    COMMAND_DRAINED, EVENT_CHUNK, OUTCOME_NO_MEMORY, OUTCOME_OK, SLAB_LARGEST, SLAB_ROOM,
+    SLAB_SMALL_ROOM, amount_add, event, now_ns, slab_hold, slab_is_mine,
 )
 from ftcore.opening cimport (
     OPENING_COMPLETE, OPENING_REFUSED, opening_came, opening_room, opening_step,
@@ -162,7 +162,7 @@ cdef bint keep(websocket *w, const char *data, size_t length, uint64_t more) noe
     cdef slab *larger
     cdef size_t room
     if w.message == NULL:
-        w.message = memory_take(length if length + more > SLAB_ROOM else length + <size_t>more)
+        w.message = memory_take(length if length + more > SLAB_LARGEST else length + <size_t>more)
         w.message_length = 0
         if w.message == NULL:
             return False

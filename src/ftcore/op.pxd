@@ -38,6 +38,7 @@ cdef extern from "c/queue.h" nogil:
 cdef extern from "c/slab.h" nogil:
     enum: SLAB_ROOM
     enum: SLAB_SMALL_ROOM
+    enum: SLAB_LARGEST
     ctypedef struct slab:
         size_t room
         char data[1]

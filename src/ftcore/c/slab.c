@@ -6,18 +6,28 @@
 
 typedef struct {
   size_t room;
-  int at_most;
+  int at_most; /* that wait to be taken again */
   slab *first; /* owned */
   int count;
 } kind;
 
+/* Above SLAB_ROOM the kinds double, with some room beside the power of two for a frame's header.
+ * To take such memory anew for each message costs more, in pages that fault, than to fill it. */
+#define DOUBLED(times) (((size_t)65536 << (times)) + 4096)
+static kind kinds[] = {
+    {SLAB_SMALL_ROOM, 1024, NULL, 0}, {SLAB_ROOM, 64, NULL, 0}, {DOUBLED(1), 16, NULL, 0},
+    {DOUBLED(2), 16, NULL, 0},        {DOUBLED(3), 8, NULL, 0}, {DOUBLED(4), 8, NULL, 0},
+    {DOUBLED(5), 2, NULL, 0},         {DOUBLED(6), 1, NULL, 0},
+};
+enum { KINDS = sizeof kinds / sizeof *kinds };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the kinds */
-static kind small = {SLAB_SMALL_ROOM, 1024, NULL, 0};
-static kind large = {SLAB_ROOM, 64, NULL, 0};
 static atomic_long held;
 
 static kind *kind_of(size_t room) {
-  return room <= SLAB_SMALL_ROOM ? &small : room <= SLAB_ROOM ? &large : NULL;
+  for (kind *k = kinds; k < kinds + KINDS; k++) {
+    if (room <= k->room) return k;
+  }
+  return NULL;
 }
 
 slab *slab_take(size_t room) {
@@ -44,7 +54,9 @@ slab *slab_take(size_t room) {
 }
 
 slab *slab_grow(slab *s, size_t used, size_t room) {
-  if (s->room > SLAB_ROOM) { /* not a pooled one: the allocator may extend it in place */
+  if (s->room > SLAB_ROOM) { /* the allocator may extend it in place */
+    kind *k = kind_of(room);
+    if (k) room = k->room;
     slab *larger = realloc(s, sizeof *s + room);
     if (larger) larger->room = room;
     return larger;
@@ -89,14 +101,15 @@ static void trim(kind *k) {
 }
 
 void slabs_trim(void) {
-  trim(&small);
-  trim(&large);
+  for (int i = 0; i < KINDS; i++) trim(&kinds[i]);
 }
 
 void slabs_after_fork(void) {
   pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
   lock = fresh;
   /* the lists may have been cut in mid-change: left to the parent's pages */
-  small.first = large.first = NULL;
-  small.count = large.count = 0;
+  for (int i = 0; i < KINDS; i++) {
+    kinds[i].first = NULL;
+    kinds[i].count = 0;
+  }
 }

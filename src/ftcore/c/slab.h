@@ -1,14 +1,15 @@
 /* Receive memory: slabs from a pool, written once, given back when the last holder lets go.
- * Any thread may take and drop. There is a small and a large kind; what is larger than that goes
- * straight to the allocator. */
+ * Any thread may take and drop. There are kinds of several sizes; what is larger than the largest
+ * goes straight to the allocator. */
 #ifndef FTCORE_SLAB_H
 #define FTCORE_SLAB_H
 
 #include <stdatomic.h>
 #include <stddef.h>
 
-/* Not powers of two: the first lines of all slabs would share one set of the cache. */
-enum { SLAB_SMALL_ROOM = 3008, SLAB_ROOM = 65536 - 64 };
+/* Not powers of two: the first lines of all slabs would share one set of the cache. SLAB_LARGEST is
+ * the room of the largest kind. */
+enum { SLAB_SMALL_ROOM = 3008, SLAB_ROOM = 65536 - 64, SLAB_LARGEST = (4 << 20) + 4096 };
 
 typedef struct slab {
   atomic_int holders;
