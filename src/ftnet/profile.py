@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ftcore.profile import MOMENT_NAMES, Phases
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class NetType(IntEnum):
@@ -27,14 +30,42 @@ _PROTOCOLS: Final = ("unknown", "http/1.1", "h2", "quic")
 def _moment(name: str, doc: str) -> Any:
     number = _AT[name]
 
-    def read(self: Profile) -> float:
+    def read(self: Connected) -> float:
         return self._phases.at(number)
 
     read.__doc__ = f"{doc} Milliseconds since the Unix epoch; 0.0: not reached."
     return property(read)
 
 
-class Profile:
+class Connected:
+    """What profiles have in common: when the connection was made, and with whom."""
+
+    __slots__ = ("_phases",)
+
+    def __init__(self, phases: Phases) -> None:
+        self._phases = phases
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Phases]]:
+        return type(self), (self._phases,)
+
+    domainLookUpStart = _moment("dns_start", "DNS look-up begins.")
+    domainLookUpEnd = _moment("dns_end", "DNS look-up is over.")
+    connectStart = _moment("connect_start", "The first connection attempt begins.")
+    SSLconnectionStart = _moment("ssl_start", "TCP stands, TLS begins (after a proxy's part).")
+    SSLconnectionEnd = _moment("ssl_end", "The TLS handshake is over.")
+
+    @property
+    def peerIP(self) -> str:
+        """Address of the peer (of the proxy, where there is one); "" without a connection."""
+        return self._phases.ip
+
+    @property
+    def port(self) -> int:
+        """Port of the peer; 0 without a connection."""
+        return self._phases.port
+
+
+class Profile(Connected):
     """When each phase of a request began and ended, and what its connection was.
 
     Times are float milliseconds since the Unix epoch with microsecond digits, taken on the
@@ -44,8 +75,7 @@ class Profile:
     (https://super-apps.ai/mop/document/en/develop/api/network.html#request) and of newer wx ones.
     """
 
-    __slots__ = ("_phases",)
-
+    __slots__ = ()
     _fields_ = (
         "fetchStart",
         "domainLookUpStart",
@@ -77,15 +107,9 @@ class Profile:
         "throughputKbps",
     )
 
-    def __init__(self, phases: Phases) -> None:
-        self._phases = phases
-
     def __repr__(self) -> str:
         spans = ", ".join(f"{name}={ms:.3f}" for name, ms in self.durations.items())
         return f"<Profile {self.protocol} {self.peerIP}:{self.port} {spans}>"
-
-    def __reduce__(self) -> tuple[type[Profile], tuple[Phases]]:
-        return Profile, (self._phases,)
 
     invokeStart = _moment("queue_start", "The call of the API.")
     queueStart = _moment("queue_start", "The task began to wait for a connection slot.")
@@ -93,12 +117,7 @@ class Profile:
     redirectStart = _moment("redirect_start", "The first of the redirects that were followed.")
     redirectEnd = _moment("redirect_end", "The last redirect was over.")
     fetchStart = _moment("fetch_start", "The final request begins, redirects are behind it.")
-    domainLookUpStart = _moment("dns_start", "DNS look-up begins.")
-    domainLookUpEnd = _moment("dns_end", "DNS look-up is over.")
-    connectStart = _moment("connect_start", "The first connection attempt begins.")
     connectEnd = _moment("connect_end", "The connection stands, TLS and proxies included.")
-    SSLconnectionStart = _moment("ssl_start", "TCP stands, TLS begins (after a proxy's part).")
-    SSLconnectionEnd = _moment("ssl_end", "The TLS handshake is over.")
     requestStart = _moment("request_start", "The request's first byte is about to be sent.")
     requestEnd = _moment("request_end", "The request's last byte was handed to the kernel.")
     responseStart = _moment("response_start", "The first line of the response is there.")
@@ -132,16 +151,6 @@ class Profile:
     def downstreamThroughputKbpsEstimate(self) -> float:
         """Download rate estimated from the requests before, kbit/s; 0: unknown."""
         return 0.0
-
-    @property
-    def peerIP(self) -> str:
-        """Address of the peer (of the proxy, where there is one); "" without a connection."""
-        return self._phases.ip
-
-    @property
-    def port(self) -> int:
-        """Port of the peer; 0 without a connection."""
-        return self._phases.port
 
     @property
     def socketReused(self) -> bool:
@@ -192,7 +201,7 @@ class Profile:
         }
 
 
-class SocketProfile:
+class SocketProfile(Connected):
     """When the connection of a WebSocket was made, and what it cost, ms (fields of the wx API).
 
     ``cost`` is from the call to the open socket and the sum of what it consists of: DNS
@@ -200,7 +209,7 @@ class SocketProfile:
     ``handshakeCost``, TLS and the opening request; ``rtt`` is that of TCP and TLS together.
     """
 
-    __slots__ = ("_phases",)
+    __slots__ = ()
     _fields_ = (
         "fetchStart",
         "domainLookUpStart",
@@ -216,18 +225,7 @@ class SocketProfile:
         "port",
     )
 
-    def __init__(self, phases: Phases) -> None:
-        self._phases = phases
-
-    def __reduce__(self) -> tuple[type[SocketProfile], tuple[Phases]]:
-        return SocketProfile, (self._phases,)
-
     fetchStart = _moment("fetch_start", "The call of the API.")
-    domainLookUpStart = _moment("dns_start", "DNS look-up begins.")
-    domainLookUpEnd = _moment("dns_end", "DNS look-up is over.")
-    connectStart = _moment("connect_start", "The first connection attempt begins.")
-    SSLconnectionStart = _moment("ssl_start", "TCP stands, TLS begins (after a proxy's part).")
-    SSLconnectionEnd = _moment("ssl_end", "The TLS handshake is over.")
 
     @property
     def _connected(self) -> int:
@@ -252,13 +250,3 @@ class SocketProfile:
     def cost(self) -> float:
         """Milliseconds from the call to the open socket."""
         return self._phases.span(_AT["queue_start"], _AT["response_end"])
-
-    @property
-    def peerIP(self) -> str:
-        """Address of the peer (of the proxy, where there is one); "" without a connection."""
-        return self._phases.ip
-
-    @property
-    def port(self) -> int:
-        """Port of the peer; 0 without a connection."""
-        return self._phases.port
