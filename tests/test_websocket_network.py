@@ -90,6 +90,28 @@ def test_an_authority_nobody_told_about_is_not_trusted(
     assert failure(plain, secure_sockets.url).errno == ft.Errno.TLS
 
 
+def test_the_authorities_are_read_once_for_all_connections(
+    secure_sockets: Any, certificates: Certificates, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "authorities.pem"
+    bundle.write_bytes(Path(certificates.ca).read_bytes())
+    with ft.Client(ca=str(bundle), trust_env=False) as client:
+        check_echo(client, secure_sockets.url)
+        bundle.unlink()
+        check_echo(client, secure_sockets.url)
+
+
+def test_authorities_that_cannot_be_read_are_said_to_be_the_failure(
+    secure_sockets: Any, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "authorities.pem"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")
+    with ft.Client(ca=str(bundle), trust_env=False) as client:
+        error = failure(client, secure_sockets.url)
+    assert error.errno == ft.Errno.TLS
+    assert "CA certificates cannot be read" in error.errMsg
+
+
 @pytest.mark.parametrize("wrong", WRONG, indirect=True)
 def test_without_verification_any_certificate_will_do(wrong: WebSocketServer) -> None:
     with ft.Client(verify=False, trust_env=False) as client:

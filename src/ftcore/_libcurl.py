@@ -124,7 +124,7 @@ def _codec_addresses(ffi: Any, lib: Any) -> dict[str, int]:
 
 
 def _addresses(ffi: Any, lib: Any) -> dict[str, int]:
-    names = [name for name in dir(lib) if name.startswith(("curl_", "SSL_", "CRYPTO_"))]
+    names = [name for name in dir(lib) if name.startswith(("curl_", "SSL_", "CRYPTO_", "X509_"))]
     table = _codec_addresses(ffi, lib)
     for name in names:
         try:

@@ -49,6 +49,11 @@ ffi.cdef(
     int SSL_CTX_set_ex_data(void *, int, void *);
     void *SSL_CTX_get_ex_data(void *, int);
     int CRYPTO_get_ex_new_index(int, long, void *, void *, void *, void *);
+    void SSL_CTX_set1_cert_store(void *, void *);
+    void *X509_STORE_new(void);
+    void X509_STORE_free(void *);
+    int X509_STORE_set_flags(void *, unsigned long);
+    int X509_STORE_load_locations(void *, const char *, const char *);
 
     const char *zlibVersion(void);
     int inflateInit2_(void *, int, const char *, int);

@@ -58,6 +58,12 @@ cdef struct curl_table:
     int (*ssl_ctx_set_ex)(void *, int, void *) noexcept nogil
     void *(*ssl_ctx_get_ex)(void *, int) noexcept nogil
     int keylog_index
+    # OpenSSL's store of trusted certificates; NULL where libcurl is with another library
+    void *(*ca_store_new)() noexcept nogil
+    void (*ca_store_free)(void *) noexcept nogil
+    int (*ca_store_set_flags)(void *, unsigned long) noexcept nogil
+    int (*ca_store_load)(void *, const char *, const char *) noexcept nogil
+    void (*ssl_ctx_set_store)(void *, void *) noexcept nogil
     unsigned int version_num
 
 cdef curl_table curl
@@ -70,6 +76,7 @@ cdef enum:
     CURLE_SEND_ERROR = 55
     CURLE_RECV_ERROR = 56
     CURLE_BAD_CONTENT_ENCODING = 61
+    CURLE_SSL_CACERT_BADFILE = 77
     CURLE_AGAIN = 81
 
     CURL_SOCKET_TIMEOUT = -1

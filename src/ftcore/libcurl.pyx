@@ -71,6 +71,25 @@ cdef void fill_keylog() except *:
         curl.keylog_index = new_index(1, 0, NULL, NULL, NULL, NULL)  # CRYPTO_EX_INDEX_SSL_CTX
 
 
+cdef void fill_ca_store() except *:
+    """OpenSSL's store of trusted certificates: all of its functions or none."""
+    global curl
+    names = ("X509_STORE_new", "X509_STORE_free", "X509_STORE_set_flags",
+             "X509_STORE_load_locations", "SSL_CTX_set1_cert_store", "SSL_CTX_get_ex_data")
+    if not library.ssl_version.startswith("OpenSSL") or (
+            not all(name in library.addresses for name in names)):
+        return
+    curl.ca_store_new = <void *(*)() noexcept nogil>address("X509_STORE_new")
+    curl.ca_store_free = <void (*)(void *) noexcept nogil>address("X509_STORE_free")
+    curl.ca_store_set_flags = \
+        <int (*)(void *, unsigned long) noexcept nogil>address("X509_STORE_set_flags")
+    curl.ca_store_load = \
+        <int (*)(void *, const char *, const char *) noexcept nogil>address(
+            "X509_STORE_load_locations")
+    curl.ssl_ctx_set_store = \
+        <void (*)(void *, void *) noexcept nogil>address("SSL_CTX_set1_cert_store")
+
+
 cdef void start() except *:
     cdef int (*global_init)(long) noexcept nogil
     global_init = <int (*)(long) noexcept nogil>address("curl_global_init")
@@ -80,6 +99,7 @@ cdef void start() except *:
 
 fill()
 fill_keylog()
+fill_ca_store()
 start()
 
 

@@ -37,6 +37,8 @@ cdef struct settings:
     int max_connections_per_host
     int max_descriptors      # sockets and files of the transfers that run
     CURLSH *share            # owned: DNS cache, TLS sessions, cookies
+    void *ca_store           # owned: OpenSSL's, of ca_file and ca_path; NULL: not read yet
+    pthread_mutex_t ca_lock
     pthread_mutex_t locks[10]
 
 cdef struct template:

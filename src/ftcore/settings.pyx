@@ -82,6 +82,7 @@ cdef class Settings:
         self.c.max_descriptors = max_descriptors
         if keylog_file is not None:
             self.open_keylog(os.fsencode(keylog_file))
+        pthread_mutex_init(&self.c.ca_lock, NULL)
         for kind in range(10):
             pthread_mutex_init(&self.c.locks[kind], NULL)
         self.open_share()
@@ -116,6 +117,8 @@ cdef class Settings:
     def __dealloc__(self):
         if self.c.share != NULL:
             curl.share_cleanup(self.c.share)
+        if self.c.ca_store != NULL:
+            curl.ca_store_free(self.c.ca_store)
         if self.c.resolve != NULL:
             curl.slist_free_all(self.c.resolve)
         if self.c.keylog_fd >= 0:

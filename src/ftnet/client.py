@@ -71,7 +71,7 @@ class Client:
     ``with ft.Client(...) as client: client.request(...)``. All settings are keywords; times are
     in milliseconds, sizes in bytes.
 
-    ``ca`` CA bundle or directory; ``cert``, ``key`` client certificate (PEM); ``verify``;
+    ``ca`` CA bundle or directory, read once; ``cert``, ``key`` client certificate (PEM); ``verify``;
     ``proxy`` http, https, socks5 or socks5h URL; ``no_proxy``; ``trust_env`` whether the
     environment's proxies count; ``resolve`` ``{"host:port": "ip"}``; ``doh_url``; ``interface``
     name or address to send from; ``cookies`` whether a jar is kept (default: no, as in the ft
