@@ -273,9 +273,12 @@ def test_answers_of_a_loop_to_messages_before_a_fault_go_out(run: Any) -> None:
         async for _ in task:
             task.send(data="answer")
 
-    with HostileServer(hears_the_answers) as server, ft.Client() as client:
-        with pytest.raises(ft.FtError, match="closed with 1002"):
-            run(answer(server.ws_url))
+    with (
+        HostileServer(hears_the_answers) as server,
+        ft.Client() as client,
+        pytest.raises(ft.FtError, match="closed with 1002"),
+    ):
+        run(answer(server.ws_url))
 
 
 def test_a_close_in_answer_does_not_hide_the_fault() -> None:

@@ -1,0 +1,42 @@
+"""The Autobahn|Testsuite without the cases that measure speed and those of compression, which
+``ci/autobahn`` runs as well: they are long."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conformance import autobahn
+from tests.processes import ROOT
+
+LIMIT = 60.0
+LONG = ("9.*", "12.*", "13.*")
+NOT_HERE = 77
+
+
+@pytest.fixture(scope="module")
+def suite() -> Path:
+    """Set up in the environment that the tests run in, once."""
+    done = subprocess.run(
+        [ROOT / "ci" / "autobahn", "--prepare"],
+        env={**os.environ, "FTNET_VENV": sys.prefix},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT,
+    )
+    if done.returncode == NOT_HERE:
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == 0, done.stdout
+    return Path(sys.prefix) / "autobahn"
+
+
+def test_no_case_fails(suite: Path, tmp_path: Path) -> None:
+    outcomes = autobahn.run(suite, tmp_path, ["*"], LONG, LIMIT)
+    assert [outcome for outcome in outcomes if not outcome.good] == []
+    assert len(outcomes) > 240
