@@ -28,7 +28,7 @@ def suite() -> Path:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=LIMIT,
+        timeout=2 * LIMIT,
     )
     if done.returncode == NOT_HERE:
         pytest.skip(done.stdout.strip())
