@@ -59,7 +59,7 @@ cdef extern from "c/ws_frame.h" nogil:
 
 cdef enum:
     READS_AT_ONCE = 8
-    PONGS_AT_ONCE = 16
+    PONGS_AT_ONCE = 16        # each takes a slab until it is sent
     WORTH_A_READ = 2048       # room in a slab that another read may use
     DIRECT_FROM = 16384       # bytes of a frame still to come that are read to where they belong
     REFUSED_WITHIN = 1000000000
