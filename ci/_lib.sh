@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What ci/demo, ci/test, ci/lint and ci/fuzz share: messages, Debian packages, the virtual environment, the build.
+# What the scripts of ci share: messages, Debian packages, the virtual environment, the build.
 # Sourced, not run. Works from any directory, with or without a terminal, as root or not.
 
 set -euo pipefail

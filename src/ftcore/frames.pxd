@@ -8,6 +8,7 @@ means is the owner's part: it gets events, and gives commands.
     EVENT_CHUNK     a message, or with `pieces` a part of one; `detail` has MESSAGE_* bits
     EVENT_SENT      what was sent with this token is with the kernel; `length` is the token
     EVENT_DRAINED   nothing is waiting to be sent
+    EVENT_FAULT     the server broke the protocol; the owner says COMMAND_FAREWELL
     EVENT_DONE      over; `code`, `reason`, `outcome` say how
 """
 from libc.stddef cimport size_t
@@ -36,7 +37,8 @@ cdef enum ws_state:
     WS_JUDGED        # answered, the owner has to say
     WS_OPEN
     WS_CLOSING       # a close frame was sent or received
-    WS_ENDING        # nothing more is read; what is queued goes out
+    WS_FAULTED       # nothing more is read; what the owner had to say before goes out first
+    WS_ENDING        # nothing that comes counts; what is queued goes out
     WS_OVER
 
 cdef enum:
@@ -59,7 +61,9 @@ cdef struct websocket:
     inbox posted         # outgoing, not yet queued
     outgoing *first
     outgoing *last
-    outgoing *pong       # the pong in the queue, none of it gone
+    bint blocked         # the kernel takes no more of the queue
+    outgoing *pong       # came while it was blocked; none of it is gone
+    int pongs            # in the queue since it was last sent
     unsigned queued      # bytes handed in, by whoever holds the GIL
     atomic_word written  # ... and with the kernel; both wrap
     const char *url      # http or https; the owner's
@@ -119,8 +123,11 @@ cdef void frames_arm(websocket *, int64_t within) noexcept nogil
 cdef void frames_on_due(timer_node *) noexcept nogil
 # The owner has to say what it thinks of the answer; until then nothing is read.
 cdef void frames_judge(websocket *) noexcept nogil
-# The server broke the protocol: it is told, and then nothing more (RFC 6455 7.1.7).
+# The server broke the protocol: it is told, and then nothing more (RFC 6455 7.1.7), but only
+# when the owner has heard what came before, so that its answers to that go first.
 cdef void frames_stop(websocket *, uint16_t code, const char *why) noexcept nogil
+# It has heard it.
+cdef void frames_say_farewell(websocket *) noexcept nogil
 # The connection broke; what was said before counts.
 cdef void frames_lost(websocket *) noexcept nogil
 # The end, once; the owner hears of it last.

@@ -8,9 +8,9 @@ from ftcore.connection cimport (
     connection_send_pieces, connection_watch,
 )
 from ftcore.op cimport (
-    COMMAND_DRAINED, EVENT_DONE, EVENT_DRAINED, EVENT_HEADERS, EVENT_SENT, OUTCOME_NO_MEMORY,
-    OUTCOME_OK, OUTCOME_TIMEOUT, amount_get, inbox_node, inbox_take, now_ns, word_add, word_get,
-    word_set,
+    COMMAND_DRAINED, EVENT_DONE, EVENT_DRAINED, EVENT_FAULT, EVENT_HEADERS, EVENT_SENT,
+    OUTCOME_NO_MEMORY, OUTCOME_OK, OUTCOME_TIMEOUT, amount_get, inbox_node, inbox_take, now_ns,
+    word_add, word_get, word_set,
 )
 from ftcore.outgoing cimport (
     WS_HEADER_ROOM, WS_OP_CLOSE, WS_OP_PING, outgoing_frame, outgoing_free,
@@ -28,8 +28,8 @@ cdef enum:
 # ---------------------------------------------------------------- what is sent
 
 cdef void frames_enqueue(websocket *w, outgoing *o) noexcept nogil:
-    """Behind what waits; nothing goes behind a close frame."""
-    if w.close_sent:
+    """Behind what waits; nothing goes behind a close frame, and a fault has one of its own."""
+    if w.close_sent or (o.close and w.state == WS_FAULTED):
         outgoing_free(o)
         return
     if o.close:
@@ -97,6 +97,7 @@ cdef void frames_flush(websocket *w) noexcept nogil:
     cdef outgoing *o
     cdef int count
     cdef int64_t n
+    w.pongs = 0
     while w.first != NULL:
         count = 0
         o = w.first
@@ -109,7 +110,8 @@ cdef void frames_flush(websocket *w) noexcept nogil:
         if n == CONNECTION_FAILED:
             frames_lost(w)
             return
-        if n == CONNECTION_AGAIN:
+        w.blocked = n == CONNECTION_AGAIN
+        if w.blocked:
             if w.c.coded:
                 w.offered = count
                 o = w.first
@@ -149,7 +151,7 @@ cdef void frames_watch(websocket *w) noexcept nogil:
         word_set(&w.stalled, stalled)
     if stalled and not w.held and frames_caught_up(w):
         reactor_post(w.r, &w.o, COMMAND_DRAINED)  # the owner was too fast to see that we wait
-    if w.state != WS_JUDGED and not stalled:
+    if w.state != WS_JUDGED and w.state != WS_FAULTED and not stalled:
         wanted |= POLLER_READ
     connection_watch(w.c, wanted)
 
@@ -235,29 +237,36 @@ cdef void frames_lost(websocket *w) noexcept nogil:
 
 
 cdef void frames_stop(websocket *w, uint16_t code, const char *why) noexcept nogil:
-    """The server broke the protocol: it is told, and then nothing more (RFC 6455 7.1.7)."""
-    cdef uint8_t payload[2]
-    cdef outgoing *o
+    """The owner has the messages before the fault still to come, and may answer them."""
     w.why = why
     w.fault = code
-    w.state = WS_ENDING
     w.left = 0
     if w.message != NULL:
         memory_drop(w.message)
         w.message = NULL
-    payload[0] = code >> 8
-    payload[1] = code & 0xFF
+    if w.close_sent:
+        frames_over(w, OUTCOME_OK)
+        return
+    w.state = WS_FAULTED
+    frames_arm(w, FAREWELL_WITHIN)
+    frames_emit(w, EVENT_FAULT)
+
+
+cdef void frames_say_farewell(websocket *w) noexcept nogil:
+    cdef uint8_t payload[2]
+    cdef outgoing *o
+    if w.state != WS_FAULTED:
+        return
+    frames_take_posted(w)
+    payload[0] = w.fault >> 8
+    payload[1] = w.fault & 0xFF
     o = outgoing_frame(&w.masks, WS_OP_CLOSE, True, False, payload, 2)
     if o == NULL:
         frames_over(w, OUTCOME_NO_MEMORY)
         return
     o.token = -1
-    if w.close_sent:
-        outgoing_free(o)
-        frames_over(w, OUTCOME_OK)
-        return
+    w.state = WS_ENDING
     frames_enqueue(w, o)
-    frames_arm(w, FAREWELL_WITHIN)
     frames_flush(w)
 
 

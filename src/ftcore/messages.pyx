@@ -1,15 +1,14 @@
 """What a WebSocket receives. See messages.pxd."""
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free
 from libc.string cimport memcpy
 
 from ftcore.buffers cimport memory_drop, memory_grow, memory_take
 from ftcore.connection cimport CONNECTION_AGAIN, CONNECTION_FAILED, connection_recv
 from ftcore.frames cimport (
     FAREWELL_WITHIN, MESSAGE_COST, MESSAGE_FIRST, MESSAGE_LAST, MESSAGE_TEXT, WS_ASKING,
-    WS_CLOSING, WS_ENDING, WS_JUDGED, WS_OPEN, WS_OVER, frames_arm, frames_enqueue, frames_flush,
-    frames_judge, frames_lost, frames_must_wait, frames_over, frames_stop, frames_take_posted,
-    frames_watch, utf8, ws_reader,
+    WS_CLOSING, WS_ENDING, WS_FAULTED, WS_JUDGED, WS_OPEN, WS_OVER, frames_arm, frames_enqueue,
+    frames_flush, frames_judge, frames_lost, frames_must_wait, frames_over, frames_stop,
+    frames_take_posted, frames_watch, utf8, ws_reader,
 )
 from ftcore.op cimport (
     COMMAND_DRAINED, EVENT_CHUNK, OUTCOME_NO_MEMORY, OUTCOME_OK, SLAB_LARGEST, SLAB_ROOM,
@@ -18,7 +17,9 @@ from ftcore.op cimport (
 from ftcore.opening cimport (
     OPENING_COMPLETE, OPENING_REFUSED, opening_came, opening_room, opening_step,
 )
-from ftcore.outgoing cimport WS_OP_CLOSE, WS_OP_PONG, WS_TEXT, outgoing, outgoing_frame
+from ftcore.outgoing cimport (
+    WS_OP_CLOSE, WS_OP_PONG, WS_TEXT, outgoing, outgoing_frame, outgoing_replace,
+)
 from ftcore.permessage cimport (
     INFLATED_BAD, INFLATED_NO_MEMORY, INFLATED_TOO_BIG, inflated, inflation_feed,
 )
@@ -58,6 +59,7 @@ cdef extern from "c/ws_frame.h" nogil:
 
 cdef enum:
     READS_AT_ONCE = 8
+    PONGS_AT_ONCE = 16        # each takes a slab until it is sent
     WORTH_A_READ = 2048       # room in a slab that another read may use
     DIRECT_FROM = 16384       # bytes of a frame still to come that are read to where they belong
     REFUSED_WITHIN = 1000000000
@@ -115,23 +117,24 @@ cdef int64_t read_answer(websocket *w, size_t *asked) noexcept nogil:
 
 
 cdef void on_ping(websocket *w, ws_event *e) noexcept nogil:
-    """Only the latest of several that wait is answered (RFC 6455 5.5.3)."""
-    cdef outgoing *o = outgoing_frame(&w.masks, WS_OP_PONG, True, False, e.data, e.length)
-    cdef outgoing *old = w.pong
+    """Each is answered, but while the kernel takes no more only the latest (RFC 6455 5.5.3)."""
+    cdef outgoing *o
+    if w.close_sent:
+        return
+    o = outgoing_frame(&w.masks, WS_OP_PONG, True, False, e.data, e.length)
     if o == NULL:
         frames_over(w, OUTCOME_NO_MEMORY)
         return
     o.token = -1
-    if old != NULL:
-        memory_drop(old.memory)
-        old.memory = o.memory
-        old.gone = o.gone
-        old.length = o.length
-        free(o)
+    if w.pong != NULL:
+        outgoing_replace(w.pong, o)
         return
     frames_enqueue(w, o)
-    if not w.close_sent:
+    w.pongs += 1
+    if w.blocked:
         w.pong = o
+    elif w.pongs == PONGS_AT_ONCE:
+        frames_flush(w)  # or the kernel would not be asked whether it takes so many
 
 
 cdef bint hand_on(
@@ -374,7 +377,7 @@ cdef void messages_receive(websocket *w) noexcept nogil:
     cdef size_t asked = 0
     cdef int64_t n
     cdef int turns = 0
-    while w.c != NULL and w.state != WS_JUDGED:
+    while w.c != NULL and w.state != WS_JUDGED and w.state != WS_FAULTED:
         if w.state == WS_OPEN and frames_must_wait(w):
             break
         if turns == READS_AT_ONCE:

@@ -77,6 +77,7 @@ cdef enum:
     COMMAND_CLOSE = 128
     COMMAND_SEND = 256
     COMMAND_ACCEPT = 512
+    COMMAND_FAREWELL = 1024
 
 cdef enum:
     EVENT_HEADERS = 1
@@ -86,6 +87,7 @@ cdef enum:
     EVENT_PROGRESS = 6
     EVENT_SENT = 7
     EVENT_DRAINED = 8
+    EVENT_FAULT = 9
     EVENT_RELEASE = 5  # a command was still under way at EVENT_DONE; now the owner can go
 
 cdef struct op

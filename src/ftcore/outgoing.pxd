@@ -36,4 +36,6 @@ cdef outgoing *outgoing_frame(
 cdef outgoing *outgoing_slab(
     ws_mask_pool *, int opcode, bint fin, bint rsv1, slab *, size_t length) noexcept nogil
 cdef outgoing *outgoing_bytes(const char *data, size_t length) noexcept nogil
+# Has the bytes of another, which is taken over; the place in the queue stays.
+cdef void outgoing_replace(outgoing *, outgoing *) noexcept nogil
 cdef void outgoing_free(outgoing *) noexcept nogil

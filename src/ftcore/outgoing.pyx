@@ -65,6 +65,14 @@ cdef outgoing *framed(
     return o
 
 
+cdef void outgoing_replace(outgoing *o, outgoing *other) noexcept nogil:
+    memory_drop(o.memory)
+    o.memory = other.memory
+    o.gone = other.gone
+    o.length = other.length
+    free(other)
+
+
 cdef void outgoing_free(outgoing *o) noexcept nogil:
     memory_drop(o.memory)
     free(o)

@@ -11,15 +11,16 @@ from ftcore.connection cimport connection_new, connection_read_phases
 from ftcore.engine cimport Operation
 from ftcore.frames cimport (
     MESSAGE_COST, MESSAGE_FIRST, MESSAGE_LAST, MESSAGE_TEXT, WANT_DRAIN, WS_ASKING, WS_CLOSING,
-    WS_JUDGED, WS_OPEN, WS_OVER, frames_arm, frames_caught_up, frames_emit, frames_flush,
-    frames_on_due, frames_over, frames_take_posted,
+    WS_FAULTED, WS_JUDGED, WS_OPEN, WS_OVER, frames_arm, frames_caught_up, frames_emit,
+    frames_flush, frames_on_due, frames_over, frames_say_farewell, frames_take_posted, ws_state,
 )
 from ftcore.messages cimport messages_begin, messages_parse, messages_receive
 from ftcore.op cimport (
-    COMMAND_ABORT, COMMAND_ACCEPT, COMMAND_CLOSE, COMMAND_DRAINED, COMMAND_LISTEN, COMMAND_PAUSE,
-    COMMAND_RESUME, COMMAND_SEND, COMMAND_START, EVENT_CHUNK, EVENT_DRAINED, EVENT_FLUSH,
-    EVENT_HEADERS, EVENT_SENT, OUTCOME_ABORTED, OUTCOME_CLOSED, OUTCOME_NO_MEMORY, amount_sub,
-    event, inbox_init, inbox_push, now_ns, op, slab, word_get, word_or,
+    COMMAND_ABORT, COMMAND_ACCEPT, COMMAND_CLOSE, COMMAND_DRAINED, COMMAND_FAREWELL, COMMAND_LISTEN,
+    COMMAND_PAUSE, COMMAND_RESUME, COMMAND_SEND, COMMAND_START, EVENT_CHUNK, EVENT_DRAINED,
+    EVENT_FAULT, EVENT_FLUSH, EVENT_HEADERS, EVENT_SENT, OUTCOME_ABORTED, OUTCOME_CLOSED,
+    OUTCOME_NO_MEMORY, amount_sub, event, inbox_init, inbox_push, now_ns, op, slab, word_get,
+    word_or,
 )
 from ftcore.opening cimport opening, opening_free
 from ftcore.outgoing cimport (
@@ -133,6 +134,9 @@ cdef void on_command(op *o, unsigned commands) noexcept nogil:
         accept(w)
     if commands & COMMAND_SEND:
         send_posted(w)
+    if commands & COMMAND_FAREWELL:
+        frames_say_farewell(w)
+        messages_receive(w)
     if commands & COMMAND_PAUSE:
         w.held = True
     if commands & COMMAND_RESUME:
@@ -362,8 +366,12 @@ cdef class WebSocket(Operation):
 
     @property
     def closing(self):
-        """Whether a close frame is on its way, in either direction, or it is over."""
-        return self.parting or self.finished or self.w.state >= WS_CLOSING
+        """Whether a close frame is on its way, in either direction, or it is over.
+
+        When the server broke the protocol it is so only once what came before was delivered.
+        """
+        cdef ws_state state = self.w.state
+        return self.parting or self.finished or (state >= WS_CLOSING and state != WS_FAULTED)
 
     @property
     def buffered(self):
@@ -405,6 +413,8 @@ cdef class WebSocket(Operation):
                 raise
         elif e.kind == EVENT_DRAINED:
             self._drained()
+        elif e.kind == EVENT_FAULT:
+            self.post(COMMAND_FAREWELL)
         elif e.kind == EVENT_FLUSH:
             self._flushed()
         else:

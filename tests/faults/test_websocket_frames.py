@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 import ftnet as ft
 from tests import ws_reference
+from tests.drivers import run_uvloop
 from tests.faults.meetings import LIMIT, MEGABYTE, fill, growth, meeting
 from tests.servers.awkward import Gone, ThrowawayTls
 from tests.servers.hostile_ws import Behaviour, HostileServer, WsPeer
 from tests.sockets import Story
 from tests.ws_streams import (
     BINARY,
+    CLOSE,
     CONTINUE,
     FAULTS,
     GOOD,
@@ -220,6 +223,109 @@ def test_iterating_gives_the_messages_and_raises_the_fault() -> None:
             asyncio.run(iterate(met.task, seen))
         met.broken()
     assert seen == ["before"] * 3
+
+
+# --- what is answered before a fault is told ------------------------------------------------------
+
+
+def hears_the_answers(peer: WsPeer) -> None:
+    """Three messages and a fault in one packet: three answers come, then the close frame."""
+    peer.open()
+    peer.gate()
+    peer.send(BEFORE * 3 + b"\xb1")
+    for _ in range(3):
+        assert peer.next(TEXT).payload == b"answer"
+    assert peer.next(CLOSE).code == 1002
+
+
+@pytest.mark.parametrize("behind_tls", [False, True], ids=["ws", "wss"])
+def test_answers_to_messages_before_a_fault_go_out(
+    behind_tls: bool, tls: ThrowawayTls, drive_sockets: Any
+) -> None:
+    """By a listener, whoever drives the engine."""
+    context = tls.context if behind_tls else None
+    story = Story()
+
+    def start(url: str) -> list[ft.SocketTask]:
+        task = client.connectSocket(url=url)
+        story.listen(task)
+        task.onOpen(lambda _: server.gate.set())
+        task.onMessage(lambda _: task.send(data="answer", **story.callbacks("send ")))
+        return [task]
+
+    with (
+        HostileServer(hears_the_answers, tls=context) as server,
+        ft.Client(ca=tls.ca) as client,
+    ):
+        drive_sockets(lambda: start(server.ws_url))
+        check_fault(story, 1002)
+        assert story.messages == ["before"] * 3
+        assert story.names.count("send success") == 3
+
+
+@pytest.mark.parametrize("run", [asyncio.run, run_uvloop], ids=["asyncio", "uvloop"])
+def test_answers_of_a_loop_to_messages_before_a_fault_go_out(run: Any) -> None:
+    """The loop runs in the thread that drives."""
+
+    async def answer(url: str) -> None:
+        task = client.connectSocket(url=url)
+        task.onOpen(lambda _: server.gate.set())
+        async for _ in task:
+            task.send(data="answer")
+
+    with (
+        HostileServer(hears_the_answers) as server,
+        ft.Client() as client,
+        pytest.raises(ft.FtError, match="closed with 1002"),
+    ):
+        run(answer(server.ws_url))
+
+
+def test_a_close_in_answer_does_not_hide_the_fault() -> None:
+    """The server is told of its fault, not what the owner closes with; so is the owner."""
+
+    def speak(peer: WsPeer) -> None:
+        peer.open()
+        peer.gate()
+        peer.send(BEFORE + b"\xb1")
+        assert peer.frame().code == 1002
+
+    with meeting(speak) as met:
+        met.task.onMessage(lambda _: met.task.close(code=4000, reason="enough"))
+        met.server.gate.set()
+        met.broken()
+        check_fault(met.story, 1002)
+
+
+def test_an_abort_in_answer_ends_it_without_a_word() -> None:
+    def speak(peer: WsPeer) -> None:
+        peer.open()
+        peer.gate()
+        peer.send(BEFORE + b"\xb1")
+        peer.wait_for_end()
+
+    with meeting(speak) as met:
+        states: list[int] = []
+        met.task.onMessage(lambda _: (states.append(met.task.readyState), met.task.abort()))
+        met.server.gate.set()
+        assert met.end == (1006, "")
+        assert states == [met.task.OPEN]
+
+
+def test_a_server_that_has_said_all_with_its_fault_gets_the_answers() -> None:
+    def speak(peer: WsPeer) -> None:
+        peer.open()
+        peer.gate()
+        peer.send(BEFORE + b"\xb1")
+        peer.end_sending()
+        assert peer.next(TEXT).payload == b"answer"
+        peer.expect_close(1002)
+
+    with meeting(speak) as met:
+        met.task.onMessage(lambda _: met.task.send(data="answer"))
+        met.server.gate.set()
+        met.broken()
+        check_fault(met.story, 1002)
 
 
 # --- after a fault --------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""What suites of others say about ftnet."""
