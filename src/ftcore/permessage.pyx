@@ -3,6 +3,7 @@ from libc.string cimport memset
 
 from ftcore.buffers cimport memory_drop, memory_grow, memory_take
 from ftcore.codec cimport codec, has_zlib
+from ftcore.op cimport SLAB_SMALL_ROOM
 from libc.stdint cimport uint8_t
 
 cdef enum:
@@ -41,7 +42,7 @@ cdef bint make_room(slab **into, size_t used) noexcept nogil:
     """At least a little; twice as much as there is."""
     cdef slab *larger
     if into[0] == NULL:
-        into[0] = memory_take(1)
+        into[0] = memory_take(SLAB_SMALL_ROOM)
         return into[0] != NULL
     if used < into[0].room:
         return True

@@ -71,21 +71,21 @@ class Client:
     ``with ft.Client(...) as client: client.request(...)``. All settings are keywords; times are
     in milliseconds, sizes in bytes.
 
-    ``ca`` CA bundle or directory, read once; ``cert``, ``key`` client certificate (PEM); ``verify``;
-    ``proxy`` http, https, socks5 or socks5h URL; ``no_proxy``; ``trust_env`` whether the
-    environment's proxies count; ``resolve`` ``{"host:port": "ip"}``; ``doh_url``; ``interface``
-    name or address to send from; ``cookies`` whether a jar is kept (default: no, as in the ft
-    API); ``user_agent``; ``timeout`` (60000); ``max_connections`` (what descriptors allow, at most
-    10,000), ``max_connections_per_host`` (no limit): tasks beyond wait in order, each engine the
-    Client is used on (a thread's, a loop's) counting for itself; ``max_body_bytes`` largest
-    decoded body (256 MiB; when not given, no limit for chunks that go to a listener);
-    ``max_buffered_bytes`` chunks waiting for their listener before the peer has to wait (4 MiB);
-    ``http_version`` None, "1.1", "2", "2-prior-knowledge", "3", "3-only";
+    ``ca`` CA bundle or directory, read once; ``cert``, ``key`` client certificate (PEM);
+    ``verify``; ``proxy`` http, https, socks5 or socks5h URL; ``no_proxy``; ``trust_env`` whether
+    the environment's proxies count; ``resolve`` ``{"host:port": "ip"}``; ``doh_url``;
+    ``interface`` name or address to send from; ``cookies`` whether a jar is kept (default: no, as
+    in the ft API); ``user_agent``; ``timeout`` (60000); ``max_connections`` (what descriptors
+    allow, at most 10,000), ``max_connections_per_host`` (no limit): tasks beyond wait in order,
+    each engine the Client is used on (a thread's, a loop's) counting for itself;
+    ``max_body_bytes`` largest decoded body (256 MiB; when not given, no limit for chunks that go
+    to a listener); ``max_buffered_bytes`` chunks waiting for their listener before the peer has to
+    wait (4 MiB); ``http_version`` None, "1.1", "2", "2-prior-knowledge", "3", "3-only";
     ``allow_insecure_redirects`` https to http; ``keylog_file`` TLS secrets in NSS format;
-    ``happy_eyeballs_timeout`` head start of IPv6 (200); ``tcp_nodelay`` (True);
-    ``tcp_keepalive`` idle time before probes, None: off; ``temp_dir`` where downloads without a
-    filePath stay (None: a directory of the process, gone with it); ``max_message_bytes``,
-    ``policy``, ``estimate_private_hosts`` belong to sockets and estimates.
+    ``happy_eyeballs_timeout`` head start of IPv6 (200); ``tcp_nodelay`` (True); ``tcp_keepalive``
+    idle time before probes, None: off; ``temp_dir`` where downloads without a filePath stay (None:
+    a directory of the process, gone with it); ``max_message_bytes``, ``policy``,
+    ``estimate_private_hosts`` belong to sockets and estimates.
 
     Raises TypeError or ValueError for a setting that can't be, naming it.
     """

@@ -11,13 +11,15 @@ typedef struct {
   int count;
 } kind;
 
-/* Above SLAB_ROOM the kinds double, with some room beside the power of two for a frame's header.
- * To take such memory anew for each message costs more, in pages that fault, than to fill it. */
+/* The least is for messages of a few bytes, of which a read may bring thousands. Above SLAB_ROOM the
+ * kinds double, with some room beside the power of two for a frame's header: to take such memory
+ * anew for each message costs more, in pages that fault, than to fill it. */
+enum { TINY_ROOM = 256 - 16 - sizeof(slab) };
 #define DOUBLED(times) (((size_t)65536 << (times)) + 4096)
 static kind kinds[] = {
-    {SLAB_SMALL_ROOM, 1024, NULL, 0}, {SLAB_ROOM, 64, NULL, 0}, {DOUBLED(1), 16, NULL, 0},
-    {DOUBLED(2), 16, NULL, 0},        {DOUBLED(3), 8, NULL, 0}, {DOUBLED(4), 8, NULL, 0},
-    {DOUBLED(5), 2, NULL, 0},         {DOUBLED(6), 1, NULL, 0},
+    {TINY_ROOM, 4096, NULL, 0}, {SLAB_SMALL_ROOM, 1024, NULL, 0}, {SLAB_ROOM, 64, NULL, 0},
+    {DOUBLED(1), 16, NULL, 0},  {DOUBLED(2), 16, NULL, 0},        {DOUBLED(3), 8, NULL, 0},
+    {DOUBLED(4), 8, NULL, 0},   {DOUBLED(5), 2, NULL, 0},         {SLAB_LARGEST, 1, NULL, 0},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the kinds */
