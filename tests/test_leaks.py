@@ -58,36 +58,34 @@ MEASURE = """
         closed = state()["fds"]
         told = {"before": before, "after": after, "outside": outside, "closed": closed}
         print(json.dumps({**told, "counters": ftcore.counters(), "result": result}))
+
+    def loop(begin, count, at_once):
+        '''So many tasks, as `begin(success, fail)` starts them; how many ended well, and not.'''
+        left, told = count, {"success": 0, "fail": 0}
+
+        def start():
+            nonlocal left
+            left -= 1
+            begin(success=lambda res: ended("success"), fail=lambda err: ended("fail"))
+
+        def ended(how):
+            told[how] += 1
+            if left:
+                start()
+
+        ft.run(lambda: [start() for _ in range(min(at_once, count))])
+        return told
 """
 LOOP = (
     MEASURE
     + """
     options = json.loads(sys.argv[4])
-    at_once = 64
 
-    def loop(client, count):
-        left, ends = count, {"success": 0, "fail": 0}
-
-        def start():
-            nonlocal left
-            left -= 1
-            client.request({"url": url, "success": success, "fail": fail, **options})
-
-        def success(res):
-            ends["success"] += 1
-            if left:
-                start()
-
-        def fail(err):
-            ends["fail"] += 1
-            if left:
-                start()
-
-        ft.run(lambda: [start() for _ in range(min(at_once, count))])
-        return ends
+    def begin(**ends):
+        client.request({"url": url, **ends, **options})
 
     client = ft.Client()
-    measure(lambda count: loop(client, count), client)
+    measure(lambda count: loop(begin, count, 64), client)
 """
 )
 

@@ -164,40 +164,21 @@ def content_of(data: str) -> bytes:
 LOOP = (
     MEASURE
     + """
-    path, at_once = sys.argv[4], 32
+    path = sys.argv[4]
 
-    def loop(client, count):
-        left, ends = count, {"success": 0, "fail": 0}
-
-        def start():
-            nonlocal left
-            left -= 1
-            task = client.uploadFile(
-                url=url,
-                filePath=path,
-                name="file",
-                formData={"key": "value"},
-                files=[{"name": "data", "data": bytes(5000)}],
-                success=success,
-                fail=fail,
-            )
-            task.onProgressUpdate(lambda event: None)
-
-        def success(res):
-            ends["success"] += 1
-            if left:
-                start()
-
-        def fail(err):
-            ends["fail"] += 1
-            if left:
-                start()
-
-        ft.run(lambda: [start() for _ in range(min(at_once, count))])
-        return ends
+    def begin(**ends):
+        task = client.uploadFile(
+            url=url,
+            filePath=path,
+            name="file",
+            formData={"key": "value"},
+            files=[{"name": "data", "data": bytes(5000)}],
+            **ends,
+        )
+        task.onProgressUpdate(lambda event: None)
 
     client = ft.Client(trust_env=False)
-    measure(lambda count: loop(client, count), client)
+    measure(lambda count: loop(begin, count, 32), client)
 """
 )
 

@@ -8,25 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
-#include <time.h>
+
+#include "clocks.h"
 
 static int poller;
 static double deadline = -1; /* of libcurl's timer; < 0: none */
 static CURLM *multi;
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static double cpu(void) {
-  struct rusage r;
-  getrusage(RUSAGE_SELF, &r);
-  return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
-         (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) * 1e-6;
-}
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *known) {
   (void)easy, (void)context;
@@ -45,7 +32,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
 
 static int on_timer(CURLM *m, long ms, void *context) {
   (void)m, (void)context;
-  deadline = ms < 0 ? -1 : now() + (double)ms * 1e-3;
+  deadline = ms < 0 ? -1 : seconds() + (double)ms * 1e-3;
   return 0;
 }
 
@@ -64,11 +51,11 @@ static void step(void) {
   struct epoll_event events[512];
   int running, wait = -1;
   if (deadline >= 0) {
-    double left = (deadline - now()) * 1e3;
+    double left = (deadline - seconds()) * 1e3;
     wait = left < 0 ? 0 : (int)(left + 0.999);
   }
   int n = epoll_wait(poller, events, 512, wait);
-  if (deadline >= 0 && now() >= deadline) {
+  if (deadline >= 0 && seconds() >= deadline) {
     deadline = -1;
     curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
   }
@@ -122,10 +109,10 @@ int main(int count, char **argument) {
     curl_easy_setopt(handles[i], CURLOPT_NOSIGNAL, 1L);
   }
   loop(handles, concurrency, concurrency);
-  double start = now(), used = cpu();
+  double start = seconds(), used = cpu();
   loop(handles, concurrency, total);
-  double seconds = now() - start;
+  double wall = seconds() - start;
   used = cpu() - used;
-  printf("{\"requests\": %ld, \"seconds\": %.6f, \"cpu\": %.6f}\n", total, seconds, used);
+  printf("{\"requests\": %ld, \"seconds\": %.6f, \"cpu\": %.6f}\n", total, wall, used);
   return 0;
 }

@@ -68,6 +68,11 @@ cdef bint keeps_store(settings *set) noexcept nogil:
         set.ca_file != NULL or set.ca_path != NULL)
 
 
+cdef int give(CURL *e, int option, void *value) noexcept nogil:
+    """NULL: not set, and the option stays what it is."""
+    return curl.easy_setopt(e, option, value) if value != NULL else 0
+
+
 cdef int handle_set_constants(CURL *e) noexcept nogil:
     cdef int failed = 0
     failed |= curl.easy_setopt(e, CURLOPT_NOSIGNAL, <long>1)
@@ -90,10 +95,8 @@ cdef int handle_set_trust(CURL *e, settings *set) noexcept nogil:
     failed |= curl.easy_setopt(e, CURLOPT_PROXY_CAINFO, file)
     failed |= curl.easy_setopt(e, CURLOPT_CAPATH, path)
     failed |= curl.easy_setopt(e, CURLOPT_PROXY_CAPATH, path)
-    if set.cert != NULL:
-        failed |= curl.easy_setopt(e, CURLOPT_SSLCERT, set.cert)
-    if set.key != NULL:
-        failed |= curl.easy_setopt(e, CURLOPT_SSLKEY, set.key)
+    failed |= give(e, CURLOPT_SSLCERT, set.cert)
+    failed |= give(e, CURLOPT_SSLKEY, set.key)
     if not set.verify:
         failed |= curl.easy_setopt(e, CURLOPT_SSL_VERIFYPEER, <long>0)
         failed |= curl.easy_setopt(e, CURLOPT_SSL_VERIFYHOST, <long>0)
@@ -111,20 +114,14 @@ cdef int handle_set_network(CURL *e, settings *set, bint no_proxy) noexcept nogi
     cdef int failed = 0
     if no_proxy:
         failed |= curl.easy_setopt(e, CURLOPT_PROXY, <char *>b"")
-    elif set.proxy != NULL:
-        failed |= curl.easy_setopt(e, CURLOPT_PROXY, set.proxy)
-    if set.no_proxy != NULL:
-        failed |= curl.easy_setopt(e, CURLOPT_NOPROXY, set.no_proxy)
-    if set.resolve != NULL:
-        failed |= curl.easy_setopt(e, CURLOPT_RESOLVE, set.resolve)
-    if set.doh_url != NULL:
-        failed |= curl.easy_setopt(e, CURLOPT_DOH_URL, set.doh_url)
-    if set.interface != NULL:
-        failed |= curl.easy_setopt(e, CURLOPT_INTERFACE, set.interface)
-    if set.accept_encoding != NULL:
-        failed |= curl.easy_setopt(e, CURLOPT_ACCEPT_ENCODING, set.accept_encoding)
-    if set.user_agent != NULL:
-        failed |= curl.easy_setopt(e, CURLOPT_USERAGENT, set.user_agent)
+    else:
+        failed |= give(e, CURLOPT_PROXY, set.proxy)
+    failed |= give(e, CURLOPT_NOPROXY, set.no_proxy)
+    failed |= give(e, CURLOPT_RESOLVE, set.resolve)
+    failed |= give(e, CURLOPT_DOH_URL, set.doh_url)
+    failed |= give(e, CURLOPT_INTERFACE, set.interface)
+    failed |= give(e, CURLOPT_ACCEPT_ENCODING, set.accept_encoding)
+    failed |= give(e, CURLOPT_USERAGENT, set.user_agent)
     if set.cookies:
         failed |= curl.easy_setopt(e, CURLOPT_COOKIEFILE, <char *>b"")
     failed |= curl.easy_setopt(e, CURLOPT_TCP_NODELAY, <long>set.nodelay)
