@@ -20,7 +20,7 @@ EXTENSIONS = {
     "libcurl": [],
     "buffers": ["slab"],
     "profile": [],
-    "reactor": ["heap", "sock", f"poller_{POLLER}"],
+    "reactor": ["heap", "sock", "datagram", "resolve", f"poller_{POLLER}"],
     "engine": [],
     "multi": ["sock"],
     "settings": [],
@@ -41,6 +41,9 @@ EXTENSIONS = {
     "frames": [],
     "messages": ["utf8", "ws_frame"],
     "websocket": ["ws_mask"],
+    "udp": ["datagram", "sock"],
+    "stream": [],
+    "tcp": [],
     "transfer": [],
 }
 

@@ -1,10 +1,12 @@
 """What an open socket costs that does nothing: memory and descriptors of the client's process.
 
     python -m benchmarks.idle             10,000 of each kind (2,000 over TLS)
+    python -m benchmarks.idle --only tcp  of one kind
     python -m benchmarks.idle --readme    write the table into README.md
 
-The server, picows on uvloop, is another process. Memory is resident memory beyond that of a client
-with 100 sockets; "after an echo" once each socket has sent 64 B and had them back.
+The servers, picows on uvloop and a protocol on uvloop for TCP, are other processes. Memory is
+resident memory beyond that of a client with 100 sockets; "after an echo" once each socket has sent
+64 B and had them back.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from benchmarks.report import into_readme
 
@@ -24,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 MARKS = ("<!-- idle:start -->", "<!-- idle:end -->")
 LIMIT = 300.0
 AT_ONCE = 100
-SOCKETS = {"ws": 10_000, "wss": 2_000}
+SOCKETS = {"ws": 10_000, "wss": 2_000, "tcp": 10_000}
 
 
 def resident() -> int:
@@ -42,10 +45,23 @@ async def measure(url: str, count: int) -> dict[str, float]:
 
     with ft.Client(trust_env=False, verify=False) as client:
 
-        async def opened() -> list[ft.SocketTask]:
-            tasks = [client.connectSocket(url=url) for _ in range(AT_ONCE)]
+        def begun() -> Any:
+            if not url.startswith("tcp:"):
+                return client.connectSocket(url=url)
+            task = client.createTCPSocket()
+            task.connect(address="127.0.0.1", port=int(url[4:]), timeout=LIMIT)
+            return task
+
+        def send(task: Any) -> None:
+            if url.startswith("tcp:"):
+                task.write(bytes(64))
+            else:
+                task.send(data=bytes(64))
+
+        async def opened() -> list[Any]:
+            tasks = [begun() for _ in range(AT_ONCE)]
             for task in tasks:
-                await task.opened()
+                await (task.connected() if url.startswith("tcp:") else task.opened())
             return tasks
 
         tasks = await opened()
@@ -54,7 +70,7 @@ async def measure(url: str, count: int) -> dict[str, float]:
             tasks += await opened()
         idle, after = resident() - memory, descriptors() - files
         for task in tasks:
-            task.send(data=bytes(64))
+            send(task)
         for task in tasks:
             async for _ in task:
                 break
@@ -77,6 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--only", choices=SOCKETS, help="one kind")
     parser.add_argument("--readme", action="store_true", help="write the table into README.md")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -88,12 +105,19 @@ def main(arguments: list[str] | None = None) -> int:
     lines = ["| socket | open | KiB each, idle | KiB each, after an echo | descriptors each |"]
     lines.append("|---|---:|---:|---:|---:|")
     command = [sys.executable, "-m", "benchmarks.echo", "--serve"]
+    tcp_command = [sys.executable, "-m", "benchmarks.echo_tcp", "--serve"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, cwd=ROOT, **pipes) as server:
+    with (
+        subprocess.Popen(command, text=True, cwd=ROOT, **pipes) as server,
+        subprocess.Popen(tcp_command, text=True, cwd=ROOT, **pipes) as tcp_server,
+    ):
         assert server.stdout is not None
+        assert tcp_server.stdout is not None
         plain, tls, _ = server.stdout.readline().split()
-        lines += [row("ws", plain), row("wss", tls)]
+        urls = {"ws": plain, "wss": tls, "tcp": f"tcp:{tcp_server.stdout.readline().strip()}"}
+        lines += [row(kind, url) for kind, url in urls.items() if options.only in (None, kind)]
         server.terminate()
+        tcp_server.terminate()
     print(*lines, sep="\n")
     if options.readme:
         readme = ROOT / "README.md"

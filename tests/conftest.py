@@ -28,6 +28,7 @@ def pytest_report_header() -> list[str]:
         "tinyproxy": version_of("tinyproxy", "-v").removeprefix("tinyproxy "),
         "microsocks": version_of("microsocks"),
         "dnsmasq": version_of("dnsmasq", "-v").removeprefix("Dnsmasq version ").partition(" ")[0],
+        "socat": version_of("socat"),
         "websockets": version("websockets"),
         "aiohttp": version("aiohttp"),
     }

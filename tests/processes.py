@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -19,9 +20,19 @@ PROMPTLY = 10.0  # seconds: far less than the 60 s a task would hold its process
 class Script:
     """A running Python script; `with` ends it whatever happens."""
 
-    def __init__(self, source: str, *arguments: str, **environment: str) -> None:
+    def __init__(
+        self, source: str, *arguments: str, under: Sequence[str] = (), **environment: str
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(source), *arguments],
+            [
+                *under,
+                sys.executable,
+                "-X",
+                "faulthandler",
+                "-c",
+                textwrap.dedent(source),
+                *arguments,
+            ],
             cwd=ROOT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
             stdin=subprocess.PIPE,
@@ -78,7 +89,13 @@ class Script:
         return out.splitlines()
 
 
-def run_script(source: str, *arguments: str, code: int = 0, limit: float = LIMIT) -> list[str]:
-    """Run a script to its end; the lines it printed."""
-    with Script(source, *arguments) as script:
+def run_script(
+    source: str,
+    *arguments: str,
+    code: int = 0,
+    limit: float = LIMIT,
+    under: Sequence[str] = (),
+) -> list[str]:
+    """Run a script to its end, `under` another program; the lines it printed."""
+    with Script(source, *arguments, under=under) as script:
         return script.finish(code, limit)

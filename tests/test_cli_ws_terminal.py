@@ -45,15 +45,17 @@ def screen_after(shown: str) -> tuple[list[str], int]:
 
 
 class Terminal:
-    """`ftnet ws` on a terminal of its own, and what is to be seen there."""
+    """`ftnet ws`, or another command, on a terminal of its own, and what is to be seen there."""
 
-    def __init__(self, *arguments: str, columns: int = 80, **variables: str) -> None:
+    def __init__(
+        self, *arguments: str, columns: int = 80, command: str = "ws", **variables: str
+    ) -> None:
         self._master, self.slave = pty.openpty()
         self._resized_to(columns)
         self.mode = self.terminal_mode()
         variables = {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "", **variables}
         self.process = subprocess.Popen(
-            [*COMMAND, "ws", *arguments],
+            [*COMMAND, command, *arguments],
             env=environment(**variables),
             stdin=self.slave,
             stdout=self.slave,

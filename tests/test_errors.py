@@ -241,6 +241,12 @@ def test_errno_members_are_their_numbers() -> None:
         "DNS": 600012,
         "CONNECT": 600013,
         "PROXY": 600014,
+        "SOCKET_SYSTEM": -1,
+        "SOCKET_INTERFACE": -2,
+        "SOCKET_PERMISSION": -3,
+        "SOCKET_CONNECT": -4,
+        "SOCKET_ADDRESS": 1,
+        "SOCKET_PORT": 2,
     }
 
 

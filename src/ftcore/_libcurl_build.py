@@ -48,6 +48,8 @@ ffi.cdef(
     void *SSL_get_SSL_CTX(void *);
     int SSL_CTX_set_ex_data(void *, int, void *);
     void *SSL_CTX_get_ex_data(void *, int);
+    int SSL_set_fd(void *, int);
+    int SSL_shutdown(void *);
     int CRYPTO_get_ex_new_index(int, long, void *, void *, void *, void *);
     void SSL_CTX_set1_cert_store(void *, void *);
     void *X509_STORE_new(void);

@@ -11,7 +11,7 @@ Everything in the thread that drives the reactor.
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 
-from ftcore.libcurl cimport CURL
+from ftcore.libcurl cimport CURL, curl_slist
 from ftcore.multi cimport multi
 from ftcore.profile cimport phases
 from ftcore.reactor cimport deferred, reactor
@@ -22,10 +22,24 @@ cdef enum:
     CONNECTION_FAILED = -2   # `code` and `os_errno` say why
     PIECES = 16
 
+cdef struct connecting:
+    # What is asked of a connection, beside the Client's settings; `url` http or https.
+    const char *url
+    bint tls
+    bint nodelay
+    bint direct              # no proxy, whoever names one
+    bint opaque              # TLS that says nothing of a protocol (no ALPN)
+    int family               # 4 or 6: the name's addresses of that kind only
+    long keepalive_s         # 0: as the Client has it
+    const char *interface    # to connect from; NULL: as the Client has it
+    int local_port           # 0: any
+    const char *instead      # "::HOST:PORT": goes there, not where `url` points; NULL
+
 cdef struct connection:
     reactor *r
     CURL *easy          # owned
     multi *m            # owned
+    curl_slist *instead  # owned
     deferred release    # frees what is not needed any more
     bint over           # ... which is all
     int fd              # -1: not connected
@@ -45,10 +59,10 @@ cdef struct connection:
     char error[256]
     phases ph           # as far as they go
 
-# Starts to connect to where `url`, http or https, points; NULL when memory or descriptors are out.
-# `opened` is not called before this returns.
+# Starts to connect; NULL when memory or descriptors are out. `opened` is not called before this
+# returns. What is asked must stay until then.
 cdef connection *connection_new(
-    reactor *, settings *, const char *url, bint tls, bint nodelay, void *owner,
+    reactor *, settings *, const connecting *, void *owner,
     void (*opened)(void *, int) noexcept nogil,
     void (*ready)(void *, unsigned) noexcept nogil, long *os_errno) noexcept nogil
 # May be called in `opened` and `ready`; neither is called again.
@@ -61,5 +75,11 @@ cdef int64_t connection_send(connection *, const char *data, size_t length) noex
 # The same of up to PIECES in a row, of which some may go.
 cdef int64_t connection_send_pieces(
     connection *, const char **pieces, const size_t *lengths, int count) noexcept nogil
+# Nothing more will be sent: the peer is told, over TLS by its close_notify too. Receiving goes on.
+# 0, or CONNECTION_AGAIN: not yet.
+cdef int connection_finish(connection *) noexcept nogil
+# The numeric address and port of this end, or of the other: 4 or 6, 0: there is none. `text` has
+# room for 46 bytes.
+cdef int connection_name(connection *, bint other, char *text, int *port) noexcept nogil
 # DNS, connect and TLS moments, and the peer.
 cdef void connection_read_phases(connection *, phases *) noexcept nogil

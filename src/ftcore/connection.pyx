@@ -7,11 +7,14 @@ from posix.unistd cimport close
 from ftcore.handle cimport handle_set_constants, handle_set_network, handle_set_trust
 from ftcore.libcurl cimport (
     CURLE_AGAIN, CURLE_OK, CURLE_OUT_OF_MEMORY, CURLE_RECV_ERROR, CURLE_SEND_ERROR,
-    CURLINFO_ACTIVESOCKET, CURLINFO_OS_ERRNO, CURLINFO_PRIVATE, CURLINFO_TOTAL_TIME_T,
-    CURLOPT_BUFFERSIZE, CURLOPT_CLOSESOCKETDATA, CURLOPT_CLOSESOCKETFUNCTION, CURLOPT_CONNECT_ONLY,
-    CURLOPT_ERRORBUFFER, CURLOPT_HTTPPROXYTUNNEL, CURLOPT_HTTP_VERSION, CURLOPT_OPENSOCKETDATA,
-    CURLOPT_OPENSOCKETFUNCTION, CURLOPT_PRIVATE, CURLOPT_SHARE, CURLOPT_TCP_NODELAY, CURLOPT_URL,
-    CURL_HTTP_VERSION_1_1, curl, curl_sockaddr,
+    CURLINFO_ACTIVESOCKET, CURLINFO_OS_ERRNO, CURLINFO_PRIVATE, CURLINFO_TLS_SSL_PTR,
+    CURLINFO_TOTAL_TIME_T, CURLOPT_BUFFERSIZE, CURLOPT_CLOSESOCKETDATA, CURLOPT_CLOSESOCKETFUNCTION,
+    CURLOPT_CONNECT_ONLY, CURLOPT_CONNECT_TO, CURLOPT_ERRORBUFFER, CURLOPT_HTTPPROXYTUNNEL,
+    CURLOPT_HTTP_VERSION, CURLOPT_INTERFACE, CURLOPT_IPRESOLVE, CURLOPT_LOCALPORT,
+    CURLOPT_OPENSOCKETDATA, CURLOPT_OPENSOCKETFUNCTION, CURLOPT_PRIVATE, CURLOPT_SHARE,
+    CURLOPT_SSL_ENABLE_ALPN, CURLOPT_TCP_KEEPALIVE, CURLOPT_TCP_KEEPIDLE, CURLOPT_TCP_KEEPINTVL,
+    CURLOPT_TCP_NODELAY, CURLOPT_URL, CURLSSLBACKEND_OPENSSL, CURL_HTTP_VERSION_1_1,
+    CURL_IPRESOLVE_V4, CURL_IPRESOLVE_V6, curl, curl_sockaddr, curl_tlssessioninfo,
 )
 from ftcore.multi cimport (
     multi_add, multi_close_socket, multi_free, multi_new, multi_open_socket, multi_remove,
@@ -42,6 +45,8 @@ cdef extern from "<strings.h>" nogil:
 
 cdef extern from "c/sock.h" nogil:
     int sock_move(int)
+    void sock_finish(int)
+    int sock_name(int, int, char *, int *)
 
 cdef long connections_alive = 0
 
@@ -118,30 +123,55 @@ cdef int64_t fail(connection *c, int code) noexcept nogil:
     return CONNECTION_FAILED
 
 
-cdef int set_options(connection *c, settings *set, const char *url, bint nodelay) noexcept nogil:
+cdef int set_options(connection *c, settings *set, const connecting *asked) noexcept nogil:
     cdef CURL *e = c.easy
     cdef int failed = 0
     failed |= handle_set_constants(e)
     failed |= handle_set_trust(e, set)
-    failed |= handle_set_network(e, set, False)
+    failed |= handle_set_network(e, set, asked.direct)
     failed |= curl.easy_setopt(e, CURLOPT_SHARE, set.share)
-    failed |= curl.easy_setopt(e, CURLOPT_URL, url)
+    failed |= curl.easy_setopt(e, CURLOPT_URL, asked.url)
     failed |= curl.easy_setopt(e, CURLOPT_CONNECT_ONLY, <long>1)
     failed |= curl.easy_setopt(e, CURLOPT_HTTP_VERSION, <long>CURL_HTTP_VERSION_1_1)
     failed |= curl.easy_setopt(e, CURLOPT_HTTPPROXYTUNNEL, <long>1)
     failed |= curl.easy_setopt(e, CURLOPT_BUFFERSIZE, <long>1024)
-    failed |= curl.easy_setopt(e, CURLOPT_TCP_NODELAY, <long>nodelay)
+    failed |= curl.easy_setopt(e, CURLOPT_TCP_NODELAY, <long>asked.nodelay)
     failed |= curl.easy_setopt(e, CURLOPT_PRIVATE, c)
     failed |= curl.easy_setopt(e, CURLOPT_ERRORBUFFER, c.error)
     failed |= curl.easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket)
     failed |= curl.easy_setopt(e, CURLOPT_OPENSOCKETDATA, c)
     failed |= curl.easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, multi_close_socket)
     failed |= curl.easy_setopt(e, CURLOPT_CLOSESOCKETDATA, c.m)
+    return failed | set_ends(c, asked)
+
+
+cdef int set_ends(connection *c, const connecting *asked) noexcept nogil:
+    """What only some connections ask for: from where, to where."""
+    cdef CURL *e = c.easy
+    cdef int failed = 0
+    if asked.opaque:
+        failed |= curl.easy_setopt(e, CURLOPT_SSL_ENABLE_ALPN, <long>0)
+    if asked.family:
+        failed |= curl.easy_setopt(
+            e, CURLOPT_IPRESOLVE,
+            <long>(CURL_IPRESOLVE_V6 if asked.family == 6 else CURL_IPRESOLVE_V4))
+    if asked.keepalive_s:
+        failed |= curl.easy_setopt(e, CURLOPT_TCP_KEEPALIVE, <long>1)
+        failed |= curl.easy_setopt(e, CURLOPT_TCP_KEEPIDLE, asked.keepalive_s)
+        failed |= curl.easy_setopt(e, CURLOPT_TCP_KEEPINTVL, asked.keepalive_s)
+    if asked.interface != NULL:
+        failed |= curl.easy_setopt(e, CURLOPT_INTERFACE, asked.interface)
+    if asked.local_port:
+        failed |= curl.easy_setopt(e, CURLOPT_LOCALPORT, <long>asked.local_port)
+    if asked.instead != NULL:
+        c.instead = curl.slist_append(NULL, asked.instead)
+        failed |= c.instead == NULL
+        failed |= curl.easy_setopt(e, CURLOPT_CONNECT_TO, c.instead)
     return failed
 
 
 cdef connection *connection_new(
-        reactor *r, settings *set, const char *url, bint tls, bint nodelay, void *owner,
+        reactor *r, settings *set, const connecting *asked, void *owner,
         void (*opened)(void *, int) noexcept nogil,
         void (*ready)(void *, unsigned) noexcept nogil, long *os_errno) noexcept nogil:
     global connections_alive
@@ -150,9 +180,10 @@ cdef connection *connection_new(
         return NULL
     connections_alive += 1
     c.r = r
-    c.tls = tls
+    c.tls = asked.tls
     # NULL: the environment is asked, whose proxies may be of any kind
-    c.coded = tls or set.proxy == NULL or strncasecmp(set.proxy, b"https", 5) == 0
+    c.coded = asked.tls or not asked.direct and (
+        set.proxy == NULL or strncasecmp(set.proxy, b"https", 5) == 0)
     c.fd = c.last_fd = -1
     c.owner = owner
     c.opened = opened
@@ -162,7 +193,7 @@ cdef connection *connection_new(
     c.started_at = c.base = now_ns()
     c.m = multi_new(r, on_done, 1)
     c.easy = curl.easy_init()
-    if c.m == NULL or c.easy == NULL or set_options(c, set, url, nodelay) != 0 or (
+    if c.m == NULL or c.easy == NULL or set_options(c, set, asked) != 0 or (
             multi_add(c.m, c.easy) != 0):
         os_errno[0] = errno
         c.over = True
@@ -195,6 +226,8 @@ cdef void release(void *owner) noexcept nogil:
     if c.m != NULL:
         multi_free(c.m)
         c.m = NULL
+    curl.slist_free_all(c.instead)
+    c.instead = NULL
     if c.over:
         connections_alive -= 1
         free(c)
@@ -259,6 +292,23 @@ cdef int64_t connection_send_pieces(
     message.msg_iovlen = count
     n = sendmsg(c.fd, &message, MSG_NOSIGNAL)
     return n if n >= 0 else system_said(c, CURLE_SEND_ERROR)
+
+
+cdef int connection_finish(connection *c) noexcept nogil:
+    cdef curl_tlssessioninfo *session = NULL
+    if c.tls and curl.ssl_shutdown != NULL:
+        curl.easy_getinfo(c.easy, CURLINFO_TLS_SSL_PTR, &session)
+    if session != NULL and session.backend == CURLSSLBACKEND_OPENSSL and session.internals != NULL:
+        # libcurl's own way down to the socket works inside its functions only
+        curl.ssl_set_fd(session.internals, c.fd)
+        if curl.ssl_shutdown(session.internals) < 0 and errno == EAGAIN:
+            return CONNECTION_AGAIN
+    sock_finish(c.fd)
+    return 0
+
+
+cdef int connection_name(connection *c, bint other, char *text, int *port) noexcept nogil:
+    return sock_name(c.fd, other, text, port)
 
 
 cdef int64_t system_said(connection *c, int what) noexcept nogil:

@@ -12,8 +12,8 @@ from posix.unistd cimport close
 from ftcore.buffers cimport memory_after_fork
 from ftcore.op cimport COMMAND_START, EVENT_DONE, EVENT_RELEASE, word_get
 from ftcore.reactor cimport (
-    reactor_close, reactor_emit, reactor_lighten, reactor_open, reactor_post, reactor_rest,
-    reactor_run, reactor_spare, reactor_wake,
+    reactor_after_fork, reactor_close, reactor_emit, reactor_lighten, reactor_open, reactor_post,
+    reactor_rest, reactor_run, reactor_spare, reactor_wake,
 )
 
 import os
@@ -233,6 +233,7 @@ def after_fork_in_child():
     global tasks_alive
     tasks_alive = 0
     memory_after_fork()
+    reactor_after_fork()
     for engine in list(engines):
         engine.abandon()
     engines.clear()

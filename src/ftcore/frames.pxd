@@ -14,7 +14,7 @@ means is the owner's part: it gets events, and gives commands.
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from ftcore.connection cimport connection
+from ftcore.connection cimport connecting, connection
 from ftcore.op cimport atomic_amount, atomic_word, event, inbox, op, slab
 from ftcore.outgoing cimport outgoing, ws_mask_pool
 from ftcore.opening cimport opening
@@ -66,9 +66,7 @@ cdef struct websocket:
     int pongs            # in the queue since it was last sent
     unsigned queued      # bytes handed in, by whoever holds the GIL
     atomic_word written  # ... and with the kernel; both wrap
-    const char *url      # http or https; the owner's
-    bint tls
-    bint nodelay
+    connecting to        # its url is the owner's
     bint pieces          # messages are handed on in pieces
     bint held            # the owner paused it
     atomic_word stalled  # nothing is read until the owner has caught up

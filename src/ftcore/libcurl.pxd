@@ -58,6 +58,9 @@ cdef struct curl_table:
     int (*ssl_ctx_set_ex)(void *, int, void *) noexcept nogil
     void *(*ssl_ctx_get_ex)(void *, int) noexcept nogil
     int keylog_index
+    # ... and for the end of what is sent over TLS; NULL as well
+    int (*ssl_set_fd)(void *, int) noexcept nogil
+    int (*ssl_shutdown)(void *) noexcept nogil
     # OpenSSL's store of trusted certificates; NULL where libcurl is with another library
     void *(*ca_store_new)() noexcept nogil
     void (*ca_store_free)(void *) noexcept nogil
@@ -65,6 +68,10 @@ cdef struct curl_table:
     int (*ca_store_load)(void *, const char *, const char *) noexcept nogil
     void (*ssl_ctx_set_store)(void *, void *) noexcept nogil
     unsigned int version_num
+
+cdef struct curl_tlssessioninfo:
+    int backend
+    void *internals
 
 cdef curl_table curl
 
@@ -96,6 +103,10 @@ cdef enum:
     CURLMSG_DONE = 1
     CURL_GLOBAL_ALL = 3
 
+    CURL_IPRESOLVE_V4 = 1
+    CURL_IPRESOLVE_V6 = 2
+    CURLSSLBACKEND_OPENSSL = 1
+
     CURL_HTTP_VERSION_1_1 = 2
     CURL_HTTP_VERSION_2_0 = 3
     CURL_HTTP_VERSION_2TLS = 4
@@ -126,13 +137,16 @@ cdef enum:
     CURLOPT_SSL_VERIFYHOST = 81
     CURLOPT_HTTP_VERSION = 84
     CURLOPT_BUFFERSIZE = 98
+    CURLOPT_LOCALPORT = 139
     CURLOPT_CONNECT_ONLY = 141
     CURLOPT_HTTP_CONTENT_DECODING = 158
     CURLOPT_NOSIGNAL = 99
+    CURLOPT_IPRESOLVE = 113
     CURLOPT_TCP_NODELAY = 121
     CURLOPT_TCP_KEEPALIVE = 213
     CURLOPT_TCP_KEEPIDLE = 214
     CURLOPT_TCP_KEEPINTVL = 215
+    CURLOPT_SSL_ENABLE_ALPN = 226
     CURLOPT_EXPECT_100_TIMEOUT_MS = 227
     CURLOPT_PIPEWAIT = 237
     CURLOPT_PROXY_SSL_VERIFYPEER = 248
@@ -167,6 +181,7 @@ cdef enum:
     CURLOPT_NOPROXY = 10177
     CURLOPT_RESOLVE = 10203
     CURLOPT_CLOSESOCKETDATA = 10209
+    CURLOPT_CONNECT_TO = 10243
     CURLOPT_PROXY_CAINFO = 10246
     CURLOPT_PROXY_CAPATH = 10247
     CURLOPT_REQUEST_TARGET = 10266
@@ -193,6 +208,7 @@ cdef enum:
     CURLINFO_NUM_CONNECTS = 0x200000 + 26
     CURLINFO_PRIMARY_PORT = 0x200000 + 40
     CURLINFO_HTTP_VERSION = 0x200000 + 46
+    CURLINFO_TLS_SSL_PTR = 0x400000 + 45
     CURLINFO_ACTIVESOCKET = 0x500000 + 44
     CURLINFO_SIZE_UPLOAD_T = 0x600000 + 7
     CURLINFO_SIZE_DOWNLOAD_T = 0x600000 + 8

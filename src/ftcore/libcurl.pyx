@@ -71,6 +71,14 @@ cdef void fill_keylog() except *:
         curl.keylog_index = new_index(1, 0, NULL, NULL, NULL, NULL)  # CRYPTO_EX_INDEX_SSL_CTX
 
 
+cdef void fill_shutdown():
+    """OpenSSL's way to end what is sent, which libcurl has no function for."""
+    global curl
+    if library.ssl_version.startswith("OpenSSL"):
+        curl.ssl_set_fd = <int (*)(void *, int) noexcept nogil>address("SSL_set_fd")
+        curl.ssl_shutdown = <int (*)(void *) noexcept nogil>address("SSL_shutdown")
+
+
 cdef void fill_ca_store() except *:
     """OpenSSL's store of trusted certificates: all of its functions or none."""
     global curl
@@ -99,6 +107,7 @@ cdef void start() except *:
 
 fill()
 fill_keylog()
+fill_shutdown()
 fill_ca_store()
 start()
 

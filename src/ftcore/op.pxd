@@ -78,6 +78,7 @@ cdef enum:
     COMMAND_SEND = 256
     COMMAND_ACCEPT = 512
     COMMAND_FAREWELL = 1024
+    COMMAND_LEAVE = 2048  # close it, when what is queued is sent
 
 cdef enum:
     EVENT_HEADERS = 1
@@ -88,6 +89,8 @@ cdef enum:
     EVENT_SENT = 7
     EVENT_DRAINED = 8
     EVENT_FAULT = 9
+    EVENT_PROBLEM = 11  # something failed, what it is about goes on
+    EVENT_END = 12     # the peer sends no more
     EVENT_RELEASE = 5  # a command was still under way at EVENT_DONE; now the owner can go
 
 cdef struct op

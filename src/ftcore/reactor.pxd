@@ -25,6 +25,21 @@ cdef extern from "c/poller.h" nogil:
         int wake_fd
         int timer_fd
 
+cdef extern from "c/datagram.h" nogil:
+    ctypedef union datagram_address:
+        pass
+
+cdef extern from "c/resolve.h" nogil:
+    struct lookup:
+        int family
+        int port
+        int failed             # an EAI_* code
+        int count
+        datagram_address *found
+        void (*discard)(lookup *) noexcept nogil
+        void *owner
+        char *name
+
 cdef struct source:
     # What the reactor knows of a descriptor; indexed by it.
     void (*ready)(void *, int, unsigned) noexcept nogil
@@ -58,6 +73,9 @@ cdef struct reactor:
     event *out_first
     event *out_last
     event *spare_events  # owned
+    void *ready          # owned; poller_events
+    int ready_next       # the first that was not handed out
+    int ready_count
     deferred_list first  # at the start of the next step, before it looks at descriptors
     deferred_list soon   # after the current command or event
     deferred_list later  # after all commands, and at the end of the step
@@ -69,6 +87,9 @@ cdef struct reactor:
     int64_t epoch_offset
     slab *reading        # one hold; sockets read into it, one after the other
     size_t reading_used
+    size_t read_now      # bytes of streams, in this turn
+    void *datagrams      # owned; a datagram_receiver, from the first use
+    void *lookups        # a lookup_box, from the first use
 
 cdef int reactor_open(reactor *) noexcept nogil
 cdef void reactor_close(reactor *) noexcept nogil
@@ -85,6 +106,11 @@ cdef void undefer(deferred_list *, deferred *) noexcept nogil
 cdef source *reactor_source(reactor *, int fd) noexcept nogil
 # A descriptor that is not watched; a forked child must close it, too. False: memory is out.
 cdef bint reactor_hold(reactor *, int fd) noexcept nogil
+# Looks a host name up on another thread; then the command of `o` is run, with COMMAND_START, unless
+# the reactor was closed before that: then `discard` is. 0, or an errno.
+cdef int reactor_look_up(reactor *, lookup *, op *o) noexcept nogil
+# In a forked child: it has none of those threads.
+cdef void reactor_after_fork() noexcept nogil
 cdef int reactor_watch(reactor *, int fd, unsigned wanted) noexcept nogil
 cdef void reactor_forget(reactor *, int fd) noexcept nogil
 cdef void reactor_emit(reactor *, event *) noexcept nogil

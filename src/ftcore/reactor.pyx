@@ -1,12 +1,13 @@
 """The loop: poller, timers, inbox, outbox. See reactor.pxd."""
+from libc.errno cimport ENOMEM
 from libc.stdint cimport INT64_MAX
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
 from ftcore.buffers cimport memory_drop
 from ftcore.op cimport (
-    EVENT_RELEASE, epoch_offset_ns, inbox_empty, inbox_init, inbox_node, inbox_push, inbox_take,
-    now_ns, slab_is_mine, word_or, word_set, word_swap,
+    COMMAND_START, EVENT_RELEASE, epoch_offset_ns, inbox_empty, inbox_init, inbox_node, inbox_push,
+    inbox_take, now_ns, slab_is_mine, word_or, word_set, word_swap,
 )
 
 cdef extern from "c/heap.h" nogil:
@@ -32,8 +33,22 @@ cdef extern from "c/sock.h" nogil:
     void sock_end(int)
     bint sock_readable(int)
 
+cdef extern from "c/datagram.h" nogil:
+    ctypedef struct datagram_receiver:
+        pass
+    void datagram_receiver_free(datagram_receiver *)
+
+cdef extern from "c/resolve.h" nogil:
+    ctypedef struct lookup_box:
+        pass
+    lookup_box *lookup_box_new(void *, void (*)(void *, lookup *) noexcept nogil)
+    void lookup_box_close(lookup_box *)
+    int lookup_start(lookup *, lookup_box *)
+    void lookups_after_fork()
+
 cdef enum:
     BATCH = 256
+    TURN_ROOM = 262144  # bytes that were read: with more, they leave the cache before delivery
 
 
 def kind():
@@ -48,16 +63,23 @@ cdef int reactor_open(reactor *r) noexcept nogil:
     r.armed = INT64_MAX
     r.epoch_offset = epoch_offset_ns()
     r.now = now_ns()
-    return poller_open(&r.poll)
+    r.ready = calloc(BATCH, sizeof(poller_event))
+    return poller_open(&r.poll) if r.ready != NULL else -ENOMEM
 
 
 cdef void reactor_close(reactor *r) noexcept nogil:
     cdef event *e
     poller_close(&r.poll)
+    datagram_receiver_free(<datagram_receiver *>r.datagrams)
+    if r.lookups != NULL:
+        lookup_box_close(<lookup_box *>r.lookups)
     if r.reading != NULL:
         memory_drop(r.reading)
         r.reading = NULL
     heap_free(&r.timers)
+    free(r.ready)
+    r.ready = NULL
+    r.ready_next = r.ready_count = 0
     free(r.sources)
     r.sources = NULL
     r.source_count = 0
@@ -96,7 +118,7 @@ cdef void take_posted(reactor *r) noexcept nogil:
 
 cdef int64_t waiting_time(reactor *r, int64_t timeout) noexcept nogil:
     cdef int64_t due = heap_next(&r.timers)
-    if r.out_first != NULL or r.next.first != NULL:
+    if r.out_first != NULL or r.next.first != NULL or r.ready_next < r.ready_count:
         return 0
     if due == INT64_MAX:
         return timeout
@@ -106,23 +128,26 @@ cdef int64_t waiting_time(reactor *r, int64_t timeout) noexcept nogil:
     return due if timeout < 0 or due < timeout else timeout
 
 
-cdef void hand_out(reactor *r, poller_event *events, int count) noexcept nogil:
-    cdef int i
+cdef void hand_out(reactor *r) noexcept nogil:
+    """What is ready, until enough was read for this turn; the rest comes in the next."""
+    cdef poller_event *e
     cdef source *s
-    for i in range(count):
-        if events[i].fd >= r.source_count:
+    while r.ready_next < r.ready_count and r.read_now < TURN_ROOM:
+        e = <poller_event *>r.ready + r.ready_next
+        r.ready_next += 1
+        if e.fd < 0 or e.fd >= r.source_count:
             continue
-        s = &r.sources[events[i].fd]
+        s = &r.sources[e.fd]
         if s.wanted == 0:
             # nobody's wish any more: now that it costs a wake-up, the poller is told so
-            poller_set(&r.poll, events[i].fd, s.registered, 0)
+            poller_set(&r.poll, e.fd, s.registered, 0)
             s.registered = 0
-            if s.kept and s.single and sock_readable(events[i].fd):
+            if s.kept and s.single and sock_readable(e.fd):
                 # closed by the peer, or an answer that nobody asked for: libcurl must not take it
                 # for the answer to the next request
-                sock_end(events[i].fd)
+                sock_end(e.fd)
             continue
-        s.ready(s.owner, events[i].fd, events[i].ready)
+        s.ready(s.owner, e.fd, e.ready)
 
 
 cdef int step(reactor *r, int64_t timeout) noexcept nogil:
@@ -132,24 +157,26 @@ cdef int step(reactor *r, int64_t timeout) noexcept nogil:
     be dead before it gets a request; timers last, so that what has come in is not too late.
     0, or -errno (EINTR: a signal came while waiting).
     """
-    cdef poller_event events[BATCH]
     cdef timer_node *due
     cdef deferred_list postponed
-    cdef int count
+    cdef int count = 0
     r.turn += 1
+    r.read_now = 0
     run_deferred(&r.first)
     timeout = waiting_time(r, timeout)
     if timeout != 0:
         word_set(&r.asleep, 1)
         if not inbox_empty(&r.posted):
             timeout = 0
-    count = poller_wait(&r.poll, events, BATCH, timeout)
+    if r.ready_next == r.ready_count:
+        count = poller_wait(&r.poll, <poller_event *>r.ready, BATCH, timeout)
+        r.ready_next = 0
+        r.ready_count = count if count > 0 else 0
     word_set(&r.asleep, 0)
     r.now = now_ns()
     postponed = r.next
     r.next.first = r.next.last = NULL
-    if count > 0:
-        hand_out(r, events, count)
+    hand_out(r)
     run_all_deferred(r)
     run_deferred(&postponed)
     run_all_deferred(r)
@@ -193,8 +220,8 @@ cdef void reactor_rest(reactor *r) noexcept nogil:
         poller_arm(&r.poll, due)
         r.armed = due
     word_set(&r.asleep, 1)
-    if (r.out_first != NULL or r.next.first != NULL or not inbox_empty(&r.posted)) and (
-            word_swap(&r.asleep, 0) == 1):
+    if (r.out_first != NULL or r.next.first != NULL or r.ready_next < r.ready_count or (
+            not inbox_empty(&r.posted))) and word_swap(&r.asleep, 0) == 1:
         poller_wake(&r.poll)
 
 
@@ -311,10 +338,32 @@ cdef int reactor_watch(reactor *r, int fd, unsigned wanted) noexcept nogil:
 
 cdef void reactor_forget(reactor *r, int fd) noexcept nogil:
     """Before a kept descriptor is closed."""
+    cdef int i
+    for i in range(r.ready_next, r.ready_count):  # another may soon have its number
+        if (<poller_event *>r.ready)[i].fd == fd:
+            (<poller_event *>r.ready)[i].fd = -1
     if fd < r.source_count:
         if r.sources[fd].registered:
             poller_set(&r.poll, fd, r.sources[fd].registered, 0)
         memset(&r.sources[fd], 0, sizeof(source))
+
+
+cdef void on_looked_up(void *owner, lookup *l) noexcept nogil:
+    """In a helper thread."""
+    reactor_post(<reactor *>owner, <op *>l.owner, COMMAND_START)
+
+
+cdef int reactor_look_up(reactor *r, lookup *l, op *o) noexcept nogil:
+    l.owner = o
+    if r.lookups == NULL:
+        r.lookups = lookup_box_new(r, on_looked_up)
+        if r.lookups == NULL:
+            return ENOMEM
+    return lookup_start(l, <lookup_box *>r.lookups)
+
+
+cdef void reactor_after_fork() noexcept nogil:
+    lookups_after_fork()
 
 
 cdef void reactor_emit(reactor *r, event *e) noexcept nogil:

@@ -113,7 +113,7 @@ cdef void begin(websocket *w) noexcept nogil:
         frames_over(w, OUTCOME_NO_MEMORY)
         return
     w.c = connection_new(
-        w.r, w.set, w.url, w.tls, w.nodelay, w, on_opened, on_ready, &w.os_errno)
+        w.r, w.set, &w.to, w, on_opened, on_ready, &w.os_errno)
     if w.c == NULL:  # no descriptor is left, mostly
         frames_over(w, COULDNT_CONNECT if w.os_errno else OUTCOME_NO_MEMORY)
 
@@ -197,9 +197,9 @@ cdef class WebSocket(Operation):
         inbox_init(&self.w.posted)
         self.w.r = &pool.engine.r
         self.w.set = &pool.settings.c
-        self.w.url = self.url
-        self.w.tls = tls
-        self.w.nodelay = nodelay
+        self.w.to.url = self.url
+        self.w.to.tls = tls
+        self.w.to.nodelay = nodelay
         self.w.pieces = pieces
         self.w.max_message = 0 if max_message is None else max_message
         self.w.limit = <size_t>self.w.set.max_buffered

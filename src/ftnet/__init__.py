@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "MINI_PROGRAM_POLICY",
     "Cause",
     "Chunk",
     "ChunkReceived",
@@ -23,22 +24,26 @@ __all__ = [
     "DownloadProgress",
     "DownloadResult",
     "DownloadTask",
+    "Endpoint",
     "Errno",
     "FtError",
     "Headers",
     "HeadersReceived",
     "NetType",
+    "Policy",
     "Profile",
     "RequestTask",
     "Response",
     "SocketProfile",
     "SocketTask",
+    "TCPSocket",
     "UploadProgress",
     "UploadResult",
     "UploadTask",
     "__version__",
     "closeSocket",
     "connectSocket",
+    "createTCPSocket",
     "downloadFile",
     "engine_info",
     "onSocketClose",
@@ -59,6 +64,7 @@ try:
         Client,
         closeSocket,
         connectSocket,
+        createTCPSocket,
         downloadFile,
         onSocketClose,
         onSocketError,
@@ -71,11 +77,14 @@ try:
     from ftnet.dispatch import run
     from ftnet.download import DownloadProgress, DownloadResult, DownloadTask
     from ftnet.errors import Cause, Errno, FtError
+    from ftnet.events import Endpoint
     from ftnet.http import HeadersReceived
     from ftnet.info import engine_info
+    from ftnet.policy import MINI_PROGRAM_POLICY, Policy
     from ftnet.profile import NetType, Profile, SocketProfile
     from ftnet.request import ChunkReceived, RequestTask, Response
     from ftnet.results import Headers, to_dict
+    from ftnet.tcp import TCPSocket
     from ftnet.upload import UploadProgress, UploadResult, UploadTask
     from ftnet.websocket import SocketTask
 except ImportError as _error:

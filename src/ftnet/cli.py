@@ -114,7 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line; each sub-command's namespace has ``run``, the function to call."""
     parser = argparse.ArgumentParser(
         prog="ftnet",
-        description="HTTP requests, with the true time of every phase, and WebSockets.",
+        description="HTTP requests, with the true time of every phase, WebSockets and TCP.",
         epilog="Each command explains itself: ftnet request --help",
         allow_abbrev=False,
     )
@@ -156,7 +156,7 @@ def add_connection_options(
     group.add_argument(
         "--max-filesize", metavar="BYTES", type=positive, help="refuse a larger body (exit 63)"
     )
-    _add_tls_options(parser)
+    add_tls_options(parser)
 
 
 def _add_route_options(group: argparse._ArgumentGroup) -> None:
@@ -177,7 +177,8 @@ def _add_max_time(group: argparse._ArgumentGroup, what: str, default: float) -> 
     )  # fmt: skip
 
 
-def _add_tls_options(parser: argparse.ArgumentParser) -> None:
+def add_tls_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `client_settings` that are about TLS."""
     tls = parser.add_argument_group("TLS")
     tls.add_argument("-k", "--insecure", action="store_true", help="don't verify the server")
     tls.add_argument("--cacert", metavar="FILE", help="verify with these CA certificates (PEM)")
@@ -491,7 +492,7 @@ def ws_command(commands: Subparsers) -> None:
         help="refuse a larger message (exit 63; default: 64 MiB)")  # fmt: skip
     _add_route_options(group)
     _add_max_time(group, "the opening", 60.0)
-    _add_tls_options(parser)
+    add_tls_options(parser)
     parser.set_defaults(run=_run_ws, http_version=None, max_filesize=None)
 
 
@@ -499,6 +500,13 @@ def _run_ws(args: argparse.Namespace) -> int:
     from ftnet.cli_ws import run
 
     return run(args)
+
+
+def tcp_command(commands: Subparsers) -> None:
+    """``ftnet tcp``: a TCP connection, for a person or for a pipe."""
+    from ftnet.cli_sockets import add_tcp
+
+    add_tcp(commands)
 
 
 def doctor_command(commands: Subparsers) -> None:
@@ -531,5 +539,6 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     download_command,
     upload_command,
     ws_command,
+    tcp_command,
     doctor_command,
 )

@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import errno
-import os
 import re
-import select
 import signal
-import stat
 import sys
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import ftnet as ft
 from ftnet import cli
 from ftnet.cli_request import checked, checked_url, grouped_headers, print_json, refusal
+from ftnet.cli_streams import Source, watch_reader
 from ftnet.cli_ws_screen import Screen, told_close
 from ftnet.errors import Errno, FtError
 from ftnet.results import to_dict
@@ -29,7 +25,6 @@ if TYPE_CHECKING:
 
 _CLEAN = (1000, 1001, 1005)
 _CUT_OFF = 1006
-_PIECE = 1 << 16  # bytes of stdin that are read at once
 _MANY = 1 << 18  # bytes of messages that wait to be sent before no more is read
 _FAREWELL = 1.0  # seconds that the server has to answer a close that nobody waits for
 _QUIET = 1.0  # seconds: the default of --wait
@@ -176,82 +171,6 @@ class Events(Silence):
         print_json({"event": "close", **to_dict(event)})
 
 
-# ---- stdin and stdout in an event loop
-
-
-class Source:
-    """Bytes that come from a descriptor, in an event loop."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._waits = True  # False: a file, where a read never does
-
-    async def read(self) -> bytes:
-        """What has come, as soon as something has; b"" at the end.
-
-        CommandError when it can't be read.
-        """
-        while True:
-            await self._wait()
-            try:
-                return os.read(self._descriptor, _PIECE)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                if error.errno == errno.EIO and os.isatty(self._descriptor):  # it has hung up
-                    return b""
-                reason = f"can't read from stdin: {error.strerror}"
-                raise cli.CommandError(cli.READ_ERROR, reason) from None
-
-    async def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
-        if self._waits:
-            try:
-                loop.add_reader(self._descriptor, _settle, ready)
-            except PermissionError:
-                self._waits = False
-        if not self._waits:
-            await asyncio.sleep(0)
-            return
-        try:
-            await ready
-        finally:
-            loop.remove_reader(self._descriptor)
-
-    def has_more(self) -> bool:
-        """Whether there is something to read, now, that nobody types."""
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLIN)
-        try:
-            waiting = poll.poll(0) and not os.isatty(self._descriptor)
-            return bool(waiting and os.read(self._descriptor, 1))
-        except OSError:
-            return False
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _watch_reader(descriptor: int, gone: Callable[[], None]) -> None:
-    """Calls ``gone`` when nobody reads any more what is written to a pipe."""
-    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-        return
-    loop = asyncio.get_running_loop()
-    poll = select.poll()
-    poll.register(descriptor, 0)
-
-    def look() -> None:
-        loop.remove_reader(descriptor)
-        if any(event & select.POLLERR for _, event in poll.poll(0)):
-            gone()
-
-    with contextlib.suppress(OSError):
-        loop.add_reader(descriptor, look)
-
-
 # ---- the conversation
 
 
@@ -321,7 +240,7 @@ class Session:
         if screen is not None:
             tasks.append(asyncio.ensure_future(self._watch_pings(screen)))
         else:
-            _watch_reader(sys.stdout.fileno(), lambda: self._give_up(BrokenPipeError()))
+            watch_reader(sys.stdout.fileno(), lambda: self._give_up(BrokenPipeError()))
         try:
             async for data in self._task:
                 self._receive(data)

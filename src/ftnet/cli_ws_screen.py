@@ -86,6 +86,16 @@ def hex_rows(data: bytes, size: int, width: int) -> list[str]:
     return rows
 
 
+def hex_dump(data: bytes, offset: int) -> list[str]:
+    """All of ``data``, sixteen bytes a row, in hexadecimal and as ASCII, from ``offset`` on."""
+    rows = []
+    for start in range(0, len(data), 16):
+        part = data[start : start + 16]
+        seen = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in part)
+        rows.append(f"{offset + start:08x}  {part.hex(' '):<47}  {seen}")
+    return rows
+
+
 def milliseconds(value: float) -> str:
     """A ping time in seven columns: it must not jump about."""
     if value < 99.95:
@@ -134,8 +144,12 @@ class Screen:
         facts += [f"sub-protocol {one_line(protocol)}"] if protocol else []
         facts += ["compressed"] if header.get("sec-websocket-extensions") else []
         facts.append("Ctrl-D closes")
-        self._waiting, self._prompts = "", True
+        self.begin_typing()
         self._say([paint(line, DIM, style) for line in joined(facts, style)])
+
+    def begin_typing(self) -> None:
+        """From now on there is a prompt."""
+        self._waiting, self._prompts = "", True
 
     def message(self, data: Any) -> None:
         """A message has come."""
@@ -161,14 +175,18 @@ class Screen:
         """It went wrong; the command says so at its end."""
 
     def closed(self, event: Any, by_us: bool, fine: bool) -> None:
-        """The socket is closed; a line that is being typed stays as it is."""
+        """The socket is closed."""
         style = Style.of(self._stream)
+        self.end_typing()
+        said = f"closed{'' if by_us else ' by the server'}: {told_close(event.code, event.reason)}"
+        self._say([f"{self._time(style)} {paint(said, '' if fine else RED, style)}"])
+
+    def end_typing(self) -> None:
+        """No prompt any more; a line that is being typed stays as it is."""
         if self.live and self._drawn and self._prompts and self._editor.text:
             self._write("\r\n")
             self._drawn = False
         self._prompts, self._waiting = False, ""
-        said = f"closed{'' if by_us else ' by the server'}: {told_close(event.code, event.reason)}"
-        self._say([f"{self._time(style)} {paint(said, '' if fine else RED, style)}"])
 
     def latency(self, value: float) -> None:
         """What the last ping took, in ms; 0.0: none was answered yet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Mapping
 from resource import RLIMIT_NOFILE, getrlimit
 from types import TracebackType
@@ -18,8 +19,10 @@ from ftnet.settings import check_client_settings
 
 if TYPE_CHECKING:
     from ftnet.download import DownloadTask
+    from ftnet.policy import Policy
     from ftnet.request import Plan, RequestTask
     from ftnet.tasks import Callback
+    from ftnet.tcp import TCPSocket
     from ftnet.upload import UploadTask
     from ftnet.websocket import SocketTask
 
@@ -84,8 +87,9 @@ class Client:
     ``allow_insecure_redirects`` https to http; ``keylog_file`` TLS secrets in NSS format;
     ``happy_eyeballs_timeout`` head start of IPv6 (200); ``tcp_nodelay`` (True); ``tcp_keepalive``
     idle time before probes, None: off; ``temp_dir`` where downloads without a filePath stay (None:
-    a directory of the process, gone with it); ``max_message_bytes``, ``policy``,
-    ``estimate_private_hosts`` belong to sockets and estimates.
+    a directory of the process, gone with it); ``policy`` what TCP sockets may reach (None:
+    anything), such as `MINI_PROGRAM_POLICY`; ``max_message_bytes``, ``estimate_private_hosts``
+    belong to WebSockets and estimates.
 
     Raises TypeError or ValueError for a setting that can't be, naming it.
     """
@@ -108,6 +112,9 @@ class Client:
         self.max_buffered: int | None = checked["max_buffered_bytes"]
         self.max_message: int | None = checked["max_message_bytes"]
         self.sockets = Sockets()
+        self.nodelay: bool = checked["tcp_nodelay"]
+        self.policy: Policy | None = checked["policy"]
+        self.created: deque[float] = deque()  # when TCP sockets were, as far as the policy asks
         self.temp_dir: str | None = checked["temp_dir"]
         self.tunnels_through: str | None = _http_proxy(checked)
         self.pools: dict[dispatch.Driver, Pool] = {}
@@ -132,6 +139,10 @@ class Client:
     def connectSocket(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> SocketTask:
         """As `ftnet.connectSocket`, with this client's settings."""
         return _connect(self, options, kw)
+
+    def createTCPSocket(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> TCPSocket:
+        """As `ftnet.createTCPSocket`, with this client's settings."""
+        return _create_tcp(self, options, kw)
 
     def sendSocketMessage(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> None:
         """As `ftnet.sendSocketMessage`, about this client's sockets."""
@@ -378,6 +389,21 @@ def connectSocket(options: Mapping[str, Any] | None = None, /, **kw: Any) -> Soc
     return _connect(_default or default_client(), options, kw)
 
 
+def createTCPSocket(options: Mapping[str, Any] | None = None, /, **kw: Any) -> TCPSocket:
+    """Makes a TCP socket; it is not connected: see `TCPSocket.connect`.
+
+    Beyond the ft API: ``type`` "ipv4" (default), "ipv6" or "any" is which addresses of a host name
+    are used; with "any" the first that answers (RFC 8305). ``allowHalfOpen`` True: when the peer
+    has ended its side (`TCPSocket.onEnd`) the socket stays open until `TCPSocket.end` or `close`.
+
+    With a ``policy`` on the Client, such as `MINI_PROGRAM_POLICY`, what it does not allow is an
+    ``onError`` event of `TCPSocket.connect`.
+    Raises TypeError or ValueError at the call for an option that can't be.
+    Source: https://super-apps.ai/mop/document/en/develop/api/network.html#ft-createtcpsocket
+    """
+    return _create_tcp(_default or default_client(), options, kw)
+
+
 def sendSocketMessage(options: Mapping[str, Any] | None = None, /, **kw: Any) -> None:
     """`SocketTask.send` of the earliest socket that is not closed; ``fail`` when there is none."""
     _send_message(_default or default_client(), options, kw)
@@ -423,6 +449,7 @@ os.register_at_fork(after_in_child=_after_fork)
 # they import Client's module first
 from ftnet.download import download as _download  # noqa: E402
 from ftnet.request import request as _request  # noqa: E402
+from ftnet.tcp import create as _create_tcp  # noqa: E402
 from ftnet.upload import upload as _upload  # noqa: E402
 from ftnet.websocket import connect as _connect  # noqa: E402
 from ftnet.websocket_global import Sockets  # noqa: E402

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, Final, Self
 
-__all__ = ["Cause", "Errno", "FtError", "from_engine", "redact"]
+__all__ = ["Cause", "Errno", "FtError", "from_engine", "redact", "socket_error", "with_code"]
 
 
 class Errno(IntEnum):
-    """Failure classes, found in ``FtError.errno``.
+    """Failure classes, found in ``FtError.errno``, and those of TCP and UDP in ``errCode``.
 
     The numbers are those of the mini-program network APIs; each member's ``__doc__`` says what
     it stands for.
@@ -43,6 +43,13 @@ class Errno(IntEnum):
     CONNECT = 600013, "The host refused the connection or could not be reached."
     PROXY = 600014, "The proxy could not be used."
 
+    SOCKET_SYSTEM = -1, "System error: memory, descriptors, an engine that was closed."
+    SOCKET_INTERFACE = -2, "Socket interface error: `errNum` is the system's errno."
+    SOCKET_PERMISSION = -3, "Not permitted."
+    SOCKET_CONNECT = -4, "The connection could not be made in time, or at all."
+    SOCKET_ADDRESS = 1, "Parameter error: invalid address."
+    SOCKET_PORT = 2, "Parameter error: invalid port."
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:
@@ -65,7 +72,9 @@ class FtError(Exception):
     """A task that failed: what ``fail`` receives and ``result()`` or ``await`` raises.
 
     ``errMsg`` is ``"<api>:fail <reason>"`` and the text of the exception, ``errno`` an `Errno`,
-    ``cause`` a `Cause` or None, ``profile`` the phases reached or None.
+    ``cause`` a `Cause` or None, ``profile`` the phases reached or None. Those of TCP and UDP
+    sockets, which ``onError`` gets, have the ft API's ``errCode`` too (an `Errno` as well; None
+    elsewhere), and ``errNum``, the system's errno, where it gave one (else None).
     """
 
     def __init__(
@@ -74,12 +83,22 @@ class FtError(Exception):
         errno: Errno = Errno.UNKNOWN,
         cause: Cause | None = None,
         profile: object = None,
+        errCode: Errno | None = None,
     ) -> None:
-        super().__init__(errMsg, errno, cause, profile)  # the args are what pickle rebuilds from
+        # the args are what pickle rebuilds from
+        super().__init__(errMsg, errno, cause, profile, errCode)
         self.errMsg = errMsg
         self.errno = errno
         self.cause = cause
         self.profile = profile
+        self.errCode = errCode
+
+    @property
+    def errNum(self) -> int | None:
+        """The system's errno where a TCP or UDP socket met one, else None."""
+        if self.errCode is None or self.cause is None:
+            return None
+        return self.cause.os_errno or None
 
     def __str__(self) -> str:
         return self.errMsg
@@ -223,7 +242,7 @@ _OUTCOMES: Final[dict[int, tuple[Errno, str, str]]] = {
 }
 
 # What the OS said is more exact than libcurl's own words for these codes.
-_REFINED: Final = frozenset({-15, 0, 7, 55, 56})
+_REFINED: Final = frozenset({-15, 0, 7, 45, 55, 56})
 _OS_WORDS: Final[dict[int, str]] = {
     os_errors.ECONNREFUSED: "connection refused",
     os_errors.ECONNRESET: "connection reset by the peer",
@@ -316,3 +335,53 @@ def from_engine(api: str, code: int, os_errno: int, detail: str, profile: object
         reason = f"{reason}: {text}"
     cause = Cause(max(code, 0), name, text or words, os_errno)
     return FtError(f"{api}:fail {reason}", kind, cause, profile)
+
+
+# What an errCode of a TCP or UDP socket stands for, where no outcome of the engine tells.
+_SOCKET_KINDS: Final = {
+    Errno.SOCKET_SYSTEM: Errno.SYSTEM,
+    Errno.SOCKET_INTERFACE: Errno.INTERRUPTED,
+    Errno.SOCKET_PERMISSION: Errno.SYSTEM,
+    Errno.SOCKET_CONNECT: Errno.CONNECT,
+    Errno.SOCKET_ADDRESS: Errno.ARGUMENT,
+    Errno.SOCKET_PORT: Errno.ARGUMENT,
+}
+_SYSTEM_CAUSES: Final = frozenset({"FT_OUT_OF_MEMORY", "FT_ENGINE_CLOSED", "CURLE_OUT_OF_MEMORY"})
+_NOT_PERMITTED: Final = frozenset({os_errors.EACCES, os_errors.EPERM})
+
+
+def socket_error(
+    api: str, code: Errno, reason: str, os_errno: int = 0, profile: object = None
+) -> FtError:
+    """Build the error of a TCP or UDP socket that ftnet itself, or a system call, refused.
+
+    ``code`` is a ``SOCKET_`` one. ``errMsg`` is ``"<api>:fail <reason>[ (<OS error>)]"``. The
+    reason "" is the system's own words; then it was the system that refused, and where it says
+    "not permitted", or that it has no more of something, that is the code.
+    """
+    name = f"FT_{code.name}"
+    reason = one_line(reason)
+    if os_errno:
+        name = os_errors.errorcode.get(os_errno, f"errno {os_errno}")
+    if os_errno and not reason:
+        reason = _OS_WORDS.get(os_errno) or os.strerror(os_errno)
+        if os_errno in _NOT_PERMITTED:
+            code = Errno.SOCKET_PERMISSION
+        elif os_errno in _OS_SYSTEM:
+            code = Errno.SOCKET_SYSTEM
+    told = f"{reason} ({name})" if os_errno else reason
+    cause = Cause(0, name, reason, os_errno)
+    return FtError(f"{api}:fail {told}", _SOCKET_KINDS[code], cause, profile, code)
+
+
+def with_code(error: FtError, code: Errno) -> FtError:
+    """Return the error of an engine's outcome as one of a TCP or UDP socket: ``code``, unless what
+    happened has one of its own."""
+    if error.cause is not None:
+        if error.cause.os_errno in _NOT_PERMITTED:
+            code = Errno.SOCKET_PERMISSION
+        elif error.cause.os_errno in _OS_SYSTEM or error.cause.name in _SYSTEM_CAUSES:
+            code = Errno.SOCKET_SYSTEM
+    error.errCode = code
+    error.args = (*error.args[:4], code)
+    return error

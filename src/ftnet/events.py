@@ -108,7 +108,7 @@ class Emitter:
                 if length >= 0:
                     self.consumed(length)
                 yield item
-            elif self._closed is not None:
+            elif self._over():
                 if self._failure is not None:
                     raise self._failure
                 return
@@ -119,12 +119,20 @@ class Emitter:
         with _starting:
             if self._backlog is None:
                 early = self._early.pop("message", ())
-                self._backlog = deque((self._item(event), -1) for event in early)
+                self._backlog = deque((self._item(event), self._counts(event)) for event in early)
             return self._backlog
 
     def _item(self, event: Any) -> Any:
         """What a loop gets of an event."""
         return event
+
+    def _counts(self, event: Any) -> int:
+        """Bytes that a message which is kept for the first listener counts for; -1: none."""
+        return -1
+
+    def _over(self) -> bool:
+        """Whether no message will come any more."""
+        return self._closed is not None
 
     def _keep_for_loop(self, item: Any, length: int) -> bool:
         """Whether there is a loop; then what it gets counts as waiting until `consumed`."""
@@ -139,14 +147,16 @@ class Emitter:
         """`keep` is called with a message that nobody listens for, unless a loop has begun
         meanwhile in another thread."""
         with _starting:
-            if not self._keep_for_loop(self._item(event), -1):
+            if not self._keep_for_loop(self._item(event), self._counts(event)):
                 keep(event)
 
     # ---- waiting
 
     def _ready(self, kind: str) -> bool:
         """Whether what is waited for has come meanwhile; the face adds its own kinds."""
-        return self._closed is not None or (kind == "message" and bool(self._backlog))
+        return self._closed is not None or (
+            kind == "message" and (bool(self._backlog) or self._over())
+        )
 
     async def _wait(self, kind: str) -> None:
         import asyncio

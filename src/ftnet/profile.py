@@ -202,11 +202,12 @@ class Profile(Connected):
 
 
 class SocketProfile(Connected):
-    """When the connection of a WebSocket was made, and what it cost, ms (fields of the wx API).
+    """When the connection of a socket was made, and what it cost, ms (fields of the wx API).
 
     ``cost`` is from the call to the open socket and the sum of what it consists of: DNS
     (`domainLookUpEnd` - `domainLookUpStart`), TCP (`connectEnd` - `connectStart`) and
-    ``handshakeCost``, TLS and the opening request; ``rtt`` is that of TCP and TLS together.
+    ``handshakeCost``, TLS and a WebSocket's opening request; ``rtt`` is that of TCP and TLS
+    together.
     """
 
     __slots__ = ()

@@ -147,12 +147,15 @@ def to_dict(obj: Any) -> Any:
     if obj is None or isinstance(obj, (str, bytes)):
         return obj
     if isinstance(obj, FtError):
-        return {
+        told = {
             "errMsg": obj.errMsg,
             "errno": int(obj.errno),
             "cause": to_dict(obj.cause),
             "profile": to_dict(obj.profile),
         }
+        if obj.errCode is not None:
+            told |= {"errCode": int(obj.errCode), "errNum": obj.errNum}
+        return told
     if isinstance(obj, Headers):
         return dict(obj)
     if isinstance(obj, IntEnum):

@@ -50,6 +50,7 @@ class Dnsmasq:
         import pwd
 
         dns_port, doh_port = free_ports(2, udp=True)
+        self.port = dns_port  # dnsmasq's own, UDP and TCP
         config = directory / "dnsmasq.conf"
         config.write_text(
             CONFIG

@@ -3,6 +3,7 @@
 #endif
 #include "sock.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -46,6 +47,29 @@ void sock_end(int fd) {
   shutdown(fd, SHUT_RDWR);
   for (int i = 0; i < 64 && recv(fd, scratch, sizeof scratch, MSG_DONTWAIT) > 0; i++) {
   }
+}
+
+void sock_finish(int fd) { shutdown(fd, SHUT_WR); }
+
+int sock_name(int fd, int other, char *text, int *port) {
+  union {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+  } name;
+  socklen_t length = sizeof name;
+  int failed = other ? getpeername(fd, &name.any, &length) : getsockname(fd, &name.any, &length);
+  text[0] = 0;
+  *port = 0;
+  if (failed || (name.any.sa_family != AF_INET && name.any.sa_family != AF_INET6)) return 0;
+  if (name.any.sa_family == AF_INET) {
+    *port = ntohs(name.v4.sin_port);
+    inet_ntop(AF_INET, &name.v4.sin_addr, text, INET6_ADDRSTRLEN);
+    return 4;
+  }
+  *port = ntohs(name.v6.sin6_port);
+  inet_ntop(AF_INET6, &name.v6.sin6_addr, text, INET6_ADDRSTRLEN);
+  return 6;
 }
 
 unsigned sock_rtt_us(int fd) {
