@@ -13,14 +13,16 @@ from setuptools import Extension, setup
 if sys.platform == "win32":
     raise SystemExit("ftnet needs epoll or kqueue: Linux, macOS or a BSD")
 
-POLLER = "epoll" if sys.platform.startswith("linux") else "kqueue"
+LINUX = sys.platform.startswith("linux")
+POLLER = "epoll" if LINUX else "kqueue"
+DATAGRAMS = ["datagram", "sock", "batch_linux" if LINUX else "batch_plain"]
 
 #: extension -> its C kernels; one that keeps state is linked into one extension only
 EXTENSIONS = {
     "libcurl": [],
     "buffers": ["slab"],
     "profile": [],
-    "reactor": ["heap", "sock", "datagram", "resolve", f"poller_{POLLER}"],
+    "reactor": ["heap", *DATAGRAMS, "resolve", f"poller_{POLLER}"],
     "engine": [],
     "multi": ["sock"],
     "settings": [],
@@ -41,7 +43,11 @@ EXTENSIONS = {
     "frames": [],
     "messages": ["utf8", "ws_frame"],
     "websocket": ["ws_mask"],
-    "udp": ["datagram", "sock"],
+    "datagram": [],
+    "names": DATAGRAMS,
+    "lanes": DATAGRAMS,
+    "udp_socket": DATAGRAMS,
+    "udp": DATAGRAMS,
     "stream": [],
     "tcp": [],
     "transfer": [],

@@ -16,7 +16,7 @@ CORE = ROOT / "src" / "ftcore"
 ROOMS = ["libcurl", "op", "buffers", "profile", "reactor", "engine", "multi", "codec", "decode"]
 ROOMS += ["settings", "body", "sink", "handle", "slot", "response", "timing", "redirect", "pool"]
 ROOMS += ["transfer", "connection", "permessage", "opening", "outgoing", "frames", "messages"]
-ROOMS += ["websocket", "stream", "tcp", "udp"]
+ROOMS += ["websocket", "stream", "tcp", "datagram", "names", "lanes", "udp_socket", "udp"]
 PAIRS = [(path.stem, path) for path in sorted(CORE.glob("*.p[yx][xd]")) if path.suffix != ".pyi"]
 CODE = {path: path.read_text() for _, path in PAIRS}
 

@@ -91,6 +91,7 @@ cdef enum:
     EVENT_FAULT = 9
     EVENT_PROBLEM = 11  # something failed, what it is about goes on
     EVENT_END = 12     # the peer sends no more
+    EVENT_OPEN = 13
     EVENT_RELEASE = 5  # a command was still under way at EVENT_DONE; now the owner can go
 
 cdef struct op

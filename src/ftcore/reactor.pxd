@@ -32,7 +32,6 @@ cdef extern from "c/datagram.h" nogil:
 cdef extern from "c/resolve.h" nogil:
     struct lookup:
         int family
-        int port
         int failed             # an EAI_* code
         int count
         datagram_address *found
@@ -88,7 +87,7 @@ cdef struct reactor:
     slab *reading        # one hold; sockets read into it, one after the other
     size_t reading_used
     size_t read_now      # bytes of streams, in this turn
-    void *datagrams      # owned; a datagram_receiver, from the first use
+    void *datagrams      # owned; a batch_receiver, from the first use
     void *lookups        # a lookup_box, from the first use
 
 cdef int reactor_open(reactor *) noexcept nogil

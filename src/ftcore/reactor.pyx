@@ -33,10 +33,10 @@ cdef extern from "c/sock.h" nogil:
     void sock_end(int)
     bint sock_readable(int)
 
-cdef extern from "c/datagram.h" nogil:
-    ctypedef struct datagram_receiver:
+cdef extern from "c/batch.h" nogil:
+    ctypedef struct batch_receiver:
         pass
-    void datagram_receiver_free(datagram_receiver *)
+    void batch_receiver_free(batch_receiver *)
 
 cdef extern from "c/resolve.h" nogil:
     ctypedef struct lookup_box:
@@ -69,10 +69,11 @@ cdef int reactor_open(reactor *r) noexcept nogil:
 
 cdef void reactor_close(reactor *r) noexcept nogil:
     cdef event *e
-    poller_close(&r.poll)
-    datagram_receiver_free(<datagram_receiver *>r.datagrams)
     if r.lookups != NULL:
         lookup_box_close(<lookup_box *>r.lookups)
+        drop_answers(r)
+    poller_close(&r.poll)
+    batch_receiver_free(<batch_receiver *>r.datagrams)
     if r.reading != NULL:
         memory_drop(r.reading)
         r.reading = NULL
@@ -87,6 +88,16 @@ cdef void reactor_close(reactor *r) noexcept nogil:
         e = r.spare_events
         r.spare_events = e.next
         free(e)
+
+
+cdef void drop_answers(reactor *r) noexcept nogil:
+    """All operations have ended: what is posted are look-ups that nobody waits for any more."""
+    cdef inbox_node *node = inbox_take(&r.posted)
+    cdef inbox_node *following
+    while node != NULL:
+        following = node.next
+        (<op *>node).command(<op *>node, 0)
+        node = following
 
 
 cdef void reactor_post(reactor *r, op *o, unsigned command) noexcept nogil:

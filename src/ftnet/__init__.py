@@ -21,6 +21,7 @@ __all__ = [
     "Chunk",
     "ChunkReceived",
     "Client",
+    "DatagramReceived",
     "DownloadProgress",
     "DownloadResult",
     "DownloadTask",
@@ -37,6 +38,7 @@ __all__ = [
     "SocketProfile",
     "SocketTask",
     "TCPSocket",
+    "UDPSocket",
     "UploadProgress",
     "UploadResult",
     "UploadTask",
@@ -44,6 +46,7 @@ __all__ = [
     "closeSocket",
     "connectSocket",
     "createTCPSocket",
+    "createUDPSocket",
     "downloadFile",
     "engine_info",
     "onSocketClose",
@@ -65,6 +68,7 @@ try:
         closeSocket,
         connectSocket,
         createTCPSocket,
+        createUDPSocket,
         downloadFile,
         onSocketClose,
         onSocketError,
@@ -85,6 +89,7 @@ try:
     from ftnet.request import ChunkReceived, RequestTask, Response
     from ftnet.results import Headers, to_dict
     from ftnet.tcp import TCPSocket
+    from ftnet.udp import DatagramReceived, UDPSocket
     from ftnet.upload import UploadProgress, UploadResult, UploadTask
     from ftnet.websocket import SocketTask
 except ImportError as _error:

@@ -114,7 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line; each sub-command's namespace has ``run``, the function to call."""
     parser = argparse.ArgumentParser(
         prog="ftnet",
-        description="HTTP requests, with the true time of every phase, WebSockets and TCP.",
+        description="HTTP requests, with the true time of every phase, WebSockets, TCP and UDP.",
         epilog="Each command explains itself: ftnet request --help",
         allow_abbrev=False,
     )
@@ -509,6 +509,13 @@ def tcp_command(commands: Subparsers) -> None:
     add_tcp(commands)
 
 
+def udp_command(commands: Subparsers) -> None:
+    """``ftnet udp``: datagrams, for a person or for a pipe."""
+    from ftnet.cli_sockets import add_udp
+
+    add_udp(commands)
+
+
 def doctor_command(commands: Subparsers) -> None:
     """``ftnet doctor``: what the engine found and what would hold it back."""
     parser = commands.add_parser(
@@ -540,5 +547,6 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     upload_command,
     ws_command,
     tcp_command,
+    udp_command,
     doctor_command,
 )

@@ -1,4 +1,4 @@
-"""The command lines of ``ftnet tcp``: what its options are; `cli_tcp` carries it out."""
+"""The command lines of ``ftnet tcp`` and ``ftnet udp``; `cli_tcp` and `cli_udp` carry them out."""
 
 from __future__ import annotations
 
@@ -94,5 +94,72 @@ def add_tcp(commands: Subparsers) -> None:
 
 def _run_tcp(args: argparse.Namespace) -> int:
     from ftnet.cli_tcp import run
+
+    return run(args)
+
+
+_UDP_EPILOG = """\
+Each line of stdin is a datagram, without its line end. Each datagram that comes is written to
+stdout as a line; what is no text as base64.
+
+examples:
+  ftnet udp localhost 7                                    talk to a server
+  echo ping | ftnet udp -n 1 localhost 7                   ask once, print the first answer
+  ftnet udp --hex --wait 5 localhost 5353 < questions      see every byte of the answers
+  echo hello | ftnet udp --broadcast 192.168.1.255 9999    all who answer within a second
+  ftnet udp --bind 9999 --json localhost 9998 < /dev/null  one JSON object for each datagram
+
+exit codes (those of curl):
+  0 done   2 usage, or no address or port   6 host name   7 refused or not reachable
+  23 can't write   26 can't read   28 no answer in time, or not as many as -n   45 local port
+  55 not sent   130 interrupted
+"""
+
+
+def add_udp(commands: Subparsers) -> None:
+    """Adds ``udp`` to the commands."""
+    parser = commands.add_parser(
+        "udp",
+        help="send and receive datagrams, line by line",
+        usage="ftnet udp [OPTION ...] HOST PORT",
+        description="Sends lines of stdin as datagrams and shows what comes back.",
+        epilog=_UDP_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_address(parser)
+    add = parser.add_argument_group("data").add_argument
+    add("-n", "--count", metavar="N", type=cli.positive,
+        help="end when N datagrams have come; a failure when fewer do within --wait")  # fmt: skip
+    add("--wait", metavar="SECONDS", type=cli.seconds_or_none,
+        help="how long answers are waited for after the last line, and after each other"
+        " (default: 1)")  # fmt: skip
+    add("--hex", action="store_true", help="show what comes in hexadecimal")
+    add("--binary", action="store_true",
+        help="write datagrams as they come, with nothing between or behind them")  # fmt: skip
+    add("--json", action="store_true",
+        help="print JSON objects, one a line: event (listening, message, error, close) and what"
+        " belongs to it; data that is no text in base64")  # fmt: skip
+
+    group = parser.add_argument_group("socket")
+    add = group.add_argument
+    family = group.add_mutually_exclusive_group()
+    for flag, kind in (("-4", "udp4"), ("-6", "udp6")):
+        family.add_argument(
+            flag, dest="type", action="store_const", const=kind, default="udp4",
+            help=f"a name's IPv{kind[-1]} address{' (default)' if kind == 'udp4' else ''}",
+        )  # fmt: skip
+    add("--bind", metavar="PORT", type=port, help="local port to send from")
+    add("--ttl", metavar="HOPS", type=cli.positive, help="how far datagrams may go")
+    add("--any", action="store_true",
+        help="take datagrams of any sender, not of HOST and PORT alone")  # fmt: skip
+    add("--broadcast", action="store_true", help="HOST is a broadcast address; with --any")
+    add("--resolve", metavar="HOST:PORT:ADDR", type=cli.resolve_entry, action="append", default=[],
+        help="use this address for HOST:PORT instead of asking DNS (may be repeated)")  # fmt: skip
+    parser.set_defaults(run=_run_udp)
+
+
+def _run_udp(args: argparse.Namespace) -> int:
+    from ftnet.cli_udp import run
 
     return run(args)

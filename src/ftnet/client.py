@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ftnet.request import Plan, RequestTask
     from ftnet.tasks import Callback
     from ftnet.tcp import TCPSocket
+    from ftnet.udp import UDPSocket
     from ftnet.upload import UploadTask
     from ftnet.websocket import SocketTask
 
@@ -116,6 +117,7 @@ class Client:
         self.policy: Policy | None = checked["policy"]
         self.created: deque[float] = deque()  # when TCP sockets were, as far as the policy asks
         self.temp_dir: str | None = checked["temp_dir"]
+        self.resolve: tuple[str, ...] = checked["resolve"]
         self.tunnels_through: str | None = _http_proxy(checked)
         self.pools: dict[dispatch.Driver, Pool] = {}
         self._origins: dict[str, int] = {}
@@ -167,6 +169,10 @@ class Client:
     def onSocketClose(self, callback: Callback) -> None:
         """As `ftnet.onSocketClose`, about this client's sockets."""
         self.sockets.set("close", callback, "onSocketClose")
+
+    def createUDPSocket(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> UDPSocket:
+        """As `ftnet.createUDPSocket`, with this client's ``resolve`` and limits."""
+        return _create_udp(self, options, kw)
 
     def new_pool(self, driver: dispatch.Driver) -> Pool:
         """The client's pool on a driver's engine, made at the first use."""
@@ -437,6 +443,18 @@ def onSocketClose(callback: Callback) -> None:
     default_client().onSocketClose(callback)
 
 
+def createUDPSocket(options: Mapping[str, Any] | None = None, /, **kw: Any) -> UDPSocket:
+    """Makes a UDP socket; returns a `UDPSocket`, which opens at its first use.
+
+    Beyond the ft API: ``type`` "udp4" (default) or "udp6"; ``reuseAddr`` (False) whether other
+    sockets may be bound to its port, as receivers of multicast need it. Of the Client's settings
+    ``resolve`` and ``max_buffered_bytes`` count. Raises TypeError or ValueError for an option that
+    can't be.
+    Source: https://super-apps.ai/mop/document/en/develop/api/network.html#ft-createudpsocket
+    """
+    return _create_udp(_default or default_client(), options, kw)
+
+
 def _after_fork() -> None:
     """The child's default client starts afresh; its others find their engines closed."""
     global _default, _default_lock
@@ -450,6 +468,7 @@ os.register_at_fork(after_in_child=_after_fork)
 from ftnet.download import download as _download  # noqa: E402
 from ftnet.request import request as _request  # noqa: E402
 from ftnet.tcp import create as _create_tcp  # noqa: E402
+from ftnet.udp import create as _create_udp  # noqa: E402
 from ftnet.upload import upload as _upload  # noqa: E402
 from ftnet.websocket import connect as _connect  # noqa: E402
 from ftnet.websocket_global import Sockets  # noqa: E402

@@ -15,11 +15,13 @@ from ftnet.handshake import deflate_option
 
 __all__ = [
     "CLOSE_OPTIONS",
+    "DATAGRAM_OPTIONS",
     "DOWNLOAD_OPTIONS",
     "METHODS",
     "REQUEST_OPTIONS",
     "SEND_OPTIONS",
     "SOCKET_OPTIONS",
+    "UDP_OPTIONS",
     "UPLOAD_OPTIONS",
     "Option",
     "Table",
@@ -430,4 +432,27 @@ CLOSE_OPTIONS: Final = Table(
     Option("code", "1000 or 3000 to 4999", _close_code, 1000, "close code"),
     Option("reason", "a str of at most 123 bytes of UTF-8", _close_reason, "", "why"),
     *_CALLBACKS,
+)
+
+UDP_OPTIONS: Final = Table(
+    "option",
+    Option("type", "'udp4' or 'udp6'", word("udp4", "udp6"), "udp4", "family of names and bind"),
+    flag("reuseAddr", False, "whether others may be bound to the same port"),
+)
+
+# What an address or a port can't be is told by an error event.
+_PLACE: Final = (
+    Option("address", "an IP address or a host name", _anything, doc="where it goes", exact=str),
+    Option("port", "an int from 1 to 65535", _anything, doc="where it goes", exact=int),
+)
+
+PEER_OPTIONS: Final = Table("option", *_PLACE)
+
+DATAGRAM_OPTIONS: Final = Table(
+    "option",
+    *_PLACE,
+    Option("message", "a str or bytes-like", _message, doc="data", exact=bytes, required=True),
+    Option("offset", "an int >= 0", _anything, 0, "first byte of a buffer to send", exact=int),
+    Option("length", "an int >= 0", _anything, doc="bytes of a buffer to send", exact=int),
+    flag("setBroadcast", False, "whether it may go to a broadcast address"),
 )

@@ -81,6 +81,7 @@ class Dnsmasq:
         except BaseException:
             self.dnsmasq.stop()
             raise
+        self.dns_port = dns_port
         self.doh_url = f"https://127.0.0.1:{doh_port}/dns-query"
 
     def queries_for(self, name: str) -> int:

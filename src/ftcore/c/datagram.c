@@ -7,130 +7,64 @@
 #include <errno.h>
 #include <net/if.h>
 #include <netinet/ip.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
+#include "batch.h"
 #include "sock.h"
-
-struct datagram_receiver {
-#ifdef __linux__
-  struct mmsghdr messages[DATAGRAM_BATCH];
-#endif
-  struct iovec pieces[DATAGRAM_BATCH];
-  datagram_address from[DATAGRAM_BATCH];
-  char room[]; /* DATAGRAM_ROOM bytes for each */
-};
-
-datagram_receiver *datagram_receiver_new(void) {
-  datagram_receiver *r = malloc(sizeof *r + (size_t)DATAGRAM_BATCH * DATAGRAM_ROOM);
-  if (!r) return NULL;
-  for (int i = 0; i < DATAGRAM_BATCH; i++) {
-    r->pieces[i].iov_base = r->room + (size_t)i * DATAGRAM_ROOM;
-    r->pieces[i].iov_len = DATAGRAM_ROOM;
-  }
-  return r;
-}
-
-void datagram_receiver_free(datagram_receiver *r) { free(r); }
 
 socklen_t datagram_address_length(const datagram_address *a) {
   return a->any.sa_family == AF_INET6 ? sizeof a->v6 : sizeof a->v4;
 }
 
-#ifdef __linux__
-int datagram_send(int fd, const datagram_out *out, int count) {
-  struct mmsghdr messages[DATAGRAM_BATCH];
-  struct iovec pieces[DATAGRAM_BATCH];
-  if (count > DATAGRAM_BATCH) count = DATAGRAM_BATCH;
-  memset(messages, 0, (size_t)count * sizeof *messages);
-  for (int i = 0; i < count; i++) {
-    pieces[i].iov_base = (void *)out[i].data;
-    pieces[i].iov_len = out[i].length;
-    messages[i].msg_hdr.msg_iov = &pieces[i];
-    messages[i].msg_hdr.msg_iovlen = 1;
-    if (out[i].to) {
-      messages[i].msg_hdr.msg_name = (void *)out[i].to;
-      messages[i].msg_hdr.msg_namelen = datagram_address_length(out[i].to);
-    }
-  }
-  int sent = sendmmsg(fd, messages, (unsigned)count, MSG_NOSIGNAL);
-  return sent < 0 ? -errno : sent;
+/* As much as the system gives without asking for rights: bursts come faster than anybody reads. */
+enum { RECEIVE_BUFFER = 4 << 20 };
+
+static int set(int fd, int level, int option, int value) {
+  return setsockopt(fd, level, option, &value, sizeof value) < 0 ? errno : 0;
 }
 
-int datagram_receive(int fd, datagram_receiver *r, datagram_in *in) {
-  for (int i = 0; i < DATAGRAM_BATCH; i++) {
-    struct msghdr *m = &r->messages[i].msg_hdr;
-    m->msg_name = &r->from[i];
-    m->msg_namelen = sizeof r->from[i];
-    m->msg_iov = &r->pieces[i];
-    m->msg_iovlen = 1;
-    m->msg_control = NULL;
-    m->msg_controllen = 0;
-  }
-  int came = recvmmsg(fd, r->messages, DATAGRAM_BATCH, MSG_DONTWAIT, NULL);
-  if (came < 0) return -errno;
-  for (int i = 0; i < came; i++) {
-    in[i].from = r->from[i];
-    in[i].data = r->pieces[i].iov_base;
-    in[i].length = r->messages[i].msg_len;
-    in[i].cut = (r->messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0;
-  }
-  return came;
-}
-#else
-int datagram_send(int fd, const datagram_out *out, int count) {
-  int sent = 0;
-  for (; sent < count; sent++) {
-    const datagram_out *o = &out[sent];
-    ssize_t n = sendto(fd, o->data, o->length, 0, o->to ? &o->to->any : NULL,
-                       o->to ? datagram_address_length(o->to) : 0);
-    if (n < 0) return sent ? sent : -errno;
-  }
-  return sent;
-}
-
-int datagram_receive(int fd, datagram_receiver *r, datagram_in *in) {
-  int came = 0;
-  for (; came < DATAGRAM_BATCH; came++) {
-    struct msghdr m = {.msg_name = &r->from[came],
-                       .msg_namelen = sizeof r->from[came],
-                       .msg_iov = &r->pieces[came],
-                       .msg_iovlen = 1};
-    ssize_t n = recvmsg(fd, &m, MSG_DONTWAIT);
-    if (n < 0) return came ? came : -errno;
-    in[came].from = r->from[came];
-    in[came].data = r->pieces[came].iov_base;
-    in[came].length = (size_t)n;
-    in[came].cut = (m.msg_flags & MSG_TRUNC) != 0;
-  }
-  return came;
-}
-#endif
-
-int datagram_open(int family, int *port) {
+static int bind_any(int fd, int family, int port) {
   datagram_address a;
-  int on = 1, fd = sock_open(family, SOCK_DGRAM, 0);
-  if (fd < 0) return -errno;
   memset(&a, 0, sizeof a);
-  if (family == AF_INET6) {
+  if (family == 6) {
     a.v6.sin6_family = AF_INET6;
-    a.v6.sin6_port = htons((uint16_t)*port);
-    if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0) goto failed;
+    a.v6.sin6_port = htons((uint16_t)port);
   } else {
     a.v4.sin_family = AF_INET;
-    a.v4.sin_port = htons((uint16_t)*port);
+    a.v4.sin_port = htons((uint16_t)port);
   }
-  if (bind(fd, &a.any, datagram_address_length(&a)) < 0 || datagram_local(fd, &a) < 0) goto failed;
-  *port = ntohs(family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port);
-  return fd;
-failed:
-  {
-    int failed = -errno;
+  return bind(fd, &a.any, datagram_address_length(&a)) < 0 ? errno : 0;
+}
+
+int datagram_open(int family, int *port, int shared) {
+  datagram_address a;
+  int failed = 0, fd = sock_open(family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM, 0);
+  if (fd < 0) return -errno;
+  if (family == 6) failed = set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  if (!failed && shared) failed = set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+#ifdef __APPLE__
+  if (!failed && shared) failed = set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+#endif
+  set(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER); /* a smaller one will do */
+#ifdef IP_MULTICAST_ALL
+  /* only groups that this socket has joined: Linux would hand it those of all others, too */
+  set(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
+#endif
+#ifdef IPV6_MULTICAST_ALL
+  if (family == 6) set(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0);
+#endif
+  batch_prepare(fd);
+  if (!failed) failed = bind_any(fd, family, *port);
+  if (!failed && datagram_local(fd, &a) < 0) failed = errno;
+  if (failed) {
     close(fd);
-    return failed;
+    return -failed;
   }
+  *port = ntohs(family == 6 ? a.v6.sin6_port : a.v4.sin_port);
+  return fd;
 }
 
 int datagram_local(int fd, datagram_address *a) {
@@ -142,21 +76,38 @@ int datagram_connect(int fd, const datagram_address *a) {
   return connect(fd, &a->any, datagram_address_length(a)) < 0 ? errno : 0;
 }
 
-int datagram_address_text(const datagram_address *a, char *text, int *port) {
-  if (a->any.sa_family == AF_INET6) {
-    *port = ntohs(a->v6.sin6_port);
-    inet_ntop(AF_INET6, &a->v6.sin6_addr, text, INET6_ADDRSTRLEN);
-    return 6;
-  }
-  *port = ntohs(a->v4.sin_port);
-  inet_ntop(AF_INET, &a->v4.sin_addr, text, INET6_ADDRSTRLEN);
-  return 4;
+int datagram_failure(int fd) {
+  int failed = 0;
+  socklen_t length = sizeof failed;
+  return getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &length) < 0 ? errno : failed;
 }
 
-/* The number of an interface by its name or number; 0: any. */
-static unsigned zone_of(const char *name) {
+int datagram_address_text(const datagram_address *a, char text[DATAGRAM_TEXT], int *port) {
+  char name[IF_NAMESIZE];
+  if (a->any.sa_family != AF_INET6) {
+    *port = ntohs(a->v4.sin_port);
+    inet_ntop(AF_INET, &a->v4.sin_addr, text, DATAGRAM_TEXT);
+    return 4;
+  }
+  *port = ntohs(a->v6.sin6_port);
+  inet_ntop(AF_INET6, &a->v6.sin6_addr, text, DATAGRAM_TEXT);
+  if (a->v6.sin6_scope_id) { /* it takes the zone to answer */
+    size_t length = strlen(text);
+    if (if_indextoname(a->v6.sin6_scope_id, name))
+      snprintf(text + length, DATAGRAM_TEXT - length, "%%%s", name);
+    else
+      snprintf(text + length, DATAGRAM_TEXT - length, "%%%u", a->v6.sin6_scope_id);
+  }
+  return 6;
+}
+
+/* The number of an interface by its name or number; 0: there is none. */
+static unsigned interface_number(const char *name) {
+  char *end;
   unsigned number = if_nametoindex(name);
-  return number ? number : (unsigned)strtoul(name, NULL, 10);
+  if (number) return number;
+  unsigned long given = strtoul(name, &end, 10);
+  return *name && !*end && given <= UINT32_MAX ? (unsigned)given : 0;
 }
 
 int datagram_address_from(datagram_address *a, const char *text, int port) {
@@ -175,37 +126,47 @@ int datagram_address_from(datagram_address *a, const char *text, int port) {
   if (inet_pton(AF_INET6, plain, &a->v6.sin6_addr) != 1) return 0;
   a->v6.sin6_family = AF_INET6;
   a->v6.sin6_port = htons((uint16_t)port);
-  a->v6.sin6_scope_id = zone ? zone_of(zone + 1) : 0;
-  return 6;
+  if (!zone) return 6;
+  a->v6.sin6_scope_id = interface_number(zone + 1);
+  return a->v6.sin6_scope_id ? 6 : 0;
 }
 
-static int set(int fd, int level, int option, int value) {
-  return setsockopt(fd, level, option, &value, sizeof value) < 0 ? errno : 0;
+void datagram_at_port(datagram_address *to, const datagram_address *from, int port) {
+  *to = *from;
+  if (to->any.sa_family == AF_INET6) {
+    to->v6.sin6_port = htons((uint16_t)port);
+  } else {
+    to->v4.sin_port = htons((uint16_t)port);
+  }
 }
 
-int datagram_set_ttl(int fd, int family, int hops, int multicast) {
-  if (family == AF_INET6)
-    return set(fd, IPPROTO_IPV6, multicast ? IPV6_MULTICAST_HOPS : IPV6_UNICAST_HOPS, hops);
-  return set(fd, IPPROTO_IP, multicast ? IP_MULTICAST_TTL : IP_TTL, hops);
-}
-
-int datagram_set_broadcast(int fd, int on) { return set(fd, SOL_SOCKET, SO_BROADCAST, on); }
-
-int datagram_set_loop(int fd, int family, int on) {
-  return family == AF_INET6 ? set(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, on)
-                            : set(fd, IPPROTO_IP, IP_MULTICAST_LOOP, on);
+int datagram_set(int fd, int family, datagram_option option, int value) {
+  int six = family == 6, level = six ? IPPROTO_IPV6 : IPPROTO_IP;
+  switch (option) {
+    case DATAGRAM_TTL:
+      return set(fd, level, six ? IPV6_UNICAST_HOPS : IP_TTL, value);
+    case DATAGRAM_MULTICAST_TTL:
+      return set(fd, level, six ? IPV6_MULTICAST_HOPS : IP_MULTICAST_TTL, value);
+    case DATAGRAM_MULTICAST_LOOP:
+      return set(fd, level, six ? IPV6_MULTICAST_LOOP : IP_MULTICAST_LOOP, value);
+    case DATAGRAM_BROADCAST:
+      return set(fd, SOL_SOCKET, SO_BROADCAST, value);
+  }
+  return EINVAL;
 }
 
 int datagram_membership(int fd, int family, const char *group, const char *interface, int join) {
-  if (family == AF_INET6) {
-    struct ipv6_mreq m = {.ipv6mr_interface = *interface ? zone_of(interface) : 0};
+  unsigned number = *interface ? interface_number(interface) : 0;
+  if (family == 6) {
+    struct ipv6_mreq m = {.ipv6mr_interface = number};
     if (inet_pton(AF_INET6, group, &m.ipv6mr_multiaddr) != 1) return EINVAL;
+    if (*interface && !number) return ENODEV;
     int option = join ? IPV6_JOIN_GROUP : IPV6_LEAVE_GROUP;
     return setsockopt(fd, IPPROTO_IPV6, option, &m, sizeof m) < 0 ? errno : 0;
   }
-  struct ip_mreq m = {.imr_interface = {htonl(INADDR_ANY)}};
+  struct ip_mreqn m = {.imr_ifindex = (int)number};
   if (inet_pton(AF_INET, group, &m.imr_multiaddr) != 1) return EINVAL;
-  if (*interface && inet_pton(AF_INET, interface, &m.imr_interface) != 1) return EINVAL;
+  if (*interface && !number && inet_pton(AF_INET, interface, &m.imr_address) != 1) return ENODEV;
   int option = join ? IP_ADD_MEMBERSHIP : IP_DROP_MEMBERSHIP;
   return setsockopt(fd, IPPROTO_IP, option, &m, sizeof m) < 0 ? errno : 0;
 }

@@ -1,4 +1,4 @@
-/* UDP in batches: many datagrams a system call where the system has one for that. */
+/* UDP sockets: addresses, opening, options. */
 #ifndef FTCORE_DATAGRAM_H
 #define FTCORE_DATAGRAM_H
 
@@ -7,7 +7,14 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-enum { DATAGRAM_BATCH = 64, DATAGRAM_ROOM = 65536, DATAGRAM_MOST = 65507 };
+enum { DATAGRAM_MOST = 65507, DATAGRAM_TEXT = 64 };
+
+typedef enum {
+  DATAGRAM_TTL,            /* hops that datagrams may take */
+  DATAGRAM_MULTICAST_TTL,  /* the same, of those to a group */
+  DATAGRAM_MULTICAST_LOOP, /* whether those to a group come back to this host */
+  DATAGRAM_BROADCAST,      /* whether datagrams may go to a broadcast address */
+} datagram_option;
 
 typedef union {
   struct sockaddr any;
@@ -15,43 +22,24 @@ typedef union {
   struct sockaddr_in6 v6;
 } datagram_address;
 
-typedef struct {
-  const datagram_address *to; /* NULL: where the socket is connected to */
-  const char *data;
-  size_t length;
-} datagram_out;
-
-typedef struct {
-  datagram_address from;
-  const char *data; /* in the receiver's room, until it receives again */
-  size_t length;
-  int cut; /* it was longer than any datagram can be: not whole */
-} datagram_in;
-
-/* Where datagrams are received to; for all sockets of a thread. Its pages are used as they are
- * needed. NULL when memory is out. */
-typedef struct datagram_receiver datagram_receiver;
-datagram_receiver *datagram_receiver_new(void);
-void datagram_receiver_free(datagram_receiver *r);
-
-/* How many of `count` went, in order; -errno when the first of them can't go. */
-int datagram_send(int fd, const datagram_out *out, int count);
-/* How many came, at most DATAGRAM_BATCH; -errno. */
-int datagram_receive(int fd, datagram_receiver *r, datagram_in *in);
-
-/* A bound UDP socket, non-blocking; -errno. *port is what was asked for (0: any), then what it is. */
-int datagram_open(int family, int *port);
-/* The numeric address as text, its port; family 4 or 6. `text` has INET6_ADDRSTRLEN bytes. */
-int datagram_address_text(const datagram_address *a, char *text, int *port);
+/* A bound UDP socket, non-blocking, of family 4 or 6; -errno. *port is what was asked for (0: any),
+ * then what it is. `shared`: others that are, too, may have the same port, as receivers of one
+ * multicast group need. */
+int datagram_open(int family, int *port, int shared);
+/* The numeric address as text, with the zone where it needs one, and its port; family 4 or 6. */
+int datagram_address_text(const datagram_address *a, char text[DATAGRAM_TEXT], int *port);
 /* From a numeric address; 4 or 6, 0: it is none. */
 int datagram_address_from(datagram_address *a, const char *text, int port);
+/* The same address with another port. */
+void datagram_at_port(datagram_address *to, const datagram_address *from, int port);
 socklen_t datagram_address_length(const datagram_address *a);
 int datagram_local(int fd, datagram_address *a);
-int datagram_connect(int fd, const datagram_address *a);
 /* 0, or an errno. */
-int datagram_set_ttl(int fd, int family, int hops, int multicast);
-int datagram_set_broadcast(int fd, int on);
-int datagram_set_loop(int fd, int family, int on);
+int datagram_connect(int fd, const datagram_address *a);
+int datagram_set(int fd, int family, datagram_option option, int value);
+/* Joins or leaves a group; `interface` is its name or number, for IPv4 an address too; "": any. */
 int datagram_membership(int fd, int family, const char *group, const char *interface, int join);
+/* What was reported to the socket and not told yet, an ICMP error mostly; it is told once. */
+int datagram_failure(int fd);
 
 #endif

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { THREADS_AT_MOST = 16, STACK = 256 * 1024 };
+enum { THREADS_AT_MOST = 16, STACK = 1 << 20 };
 
 struct lookup_box {
   pthread_mutex_t lock; /* guards the rest */
@@ -52,14 +52,10 @@ static void look_up(lookup *l) {
     datagram_address *to = &l->found[l->count];
     if (a->ai_addrlen > sizeof *to) continue;
     memcpy(to, a->ai_addr, a->ai_addrlen);
-    if (a->ai_family == AF_INET6) {
-      to->v6.sin6_port = htons((uint16_t)l->port);
-    } else {
-      to->v4.sin_port = htons((uint16_t)l->port);
-    }
     l->count++;
   }
   if (found) freeaddrinfo(found);
+  if (!l->failed && !l->count) l->failed = EAI_NONAME;
 }
 
 static void answer(lookup *l) {

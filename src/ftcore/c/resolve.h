@@ -19,10 +19,9 @@ struct lookup {
   lookup *next;
   lookup_box *box;
   int family; /* AF_INET, AF_INET6, AF_UNSPEC */
-  int port;
   int failed; /* an EAI_* code, or 0 */
   int count;
-  datagram_address found[LOOKUP_ADDRESSES]; /* in the order to try them */
+  datagram_address found[LOOKUP_ADDRESSES]; /* in the order to try them; port 0 */
   void (*discard)(lookup *l); /* frees it */
   void *owner; /* the caller's */
   char name[256];
