@@ -300,7 +300,7 @@ cdef class TCP(Operation):
         """`_drained` is called whenever all is sent of what the kernel did not take at once."""
         word_set(&self.s.drains, 1)
 
-    def want_empty(self):
+    def want_drained(self):
         """`_drained` is called, once, when nothing waits to be sent."""
         word_set(&self.s.empty, 1)
         self.post(COMMAND_SEND)

@@ -48,9 +48,15 @@ class Emitter:
     _waiters: list[tuple[str, Any]]
 
     if TYPE_CHECKING:
+        # the engine's
+
+        buffered: int  # bytes that wait to be sent
 
         def consumed(self, length: int) -> None:
-            """The engine's: a message that was kept waits no more."""
+            """A message that was kept waits no more."""
+
+        def want_drained(self) -> None:
+            """Whoever waits for "drain" is to be woken when nothing waits to be sent."""
 
     def _set_up(self, driver: Driver) -> None:
         self._backlog = None
@@ -62,6 +68,26 @@ class Emitter:
         self._waiters = []
 
     # ---- listeners
+
+    def offMessage(self, callback: Callback | None = None) -> None:
+        """Removes one listener, or all of them."""
+        self._forget("message", callback)
+
+    def onError(self, callback: Callback) -> None:
+        """Calls `callback` with an `FtError`: ``errMsg``, and what the kind of socket adds."""
+        self._listen("error", callback, "onError")
+
+    def offError(self, callback: Callback | None = None) -> None:
+        """Removes one listener, or all of them."""
+        self._forget("error", callback)
+
+    def onClose(self, callback: Callback) -> None:
+        """Calls `callback` when the socket is completely closed, last of all events."""
+        self._listen("close", callback, "onClose")
+
+    def offClose(self, callback: Callback | None = None) -> None:
+        """Removes one listener, or all of them."""
+        self._forget("close", callback)
 
     def _listen(self, kind: str, callback: Callback, method: str) -> list[Callback]:
         listeners = added(self._listeners.get(kind), callback, method)
@@ -132,7 +158,7 @@ class Emitter:
 
     def _over(self) -> bool:
         """Whether no message will come any more."""
-        return self._closed is not None
+        return self._is_done()
 
     def _keep_for_loop(self, item: Any, length: int) -> bool:
         """Whether there is a loop; then what it gets counts as waiting until `consumed`."""
@@ -152,10 +178,34 @@ class Emitter:
 
     # ---- waiting
 
+    @property
+    def bufferedAmount(self) -> int:
+        """Bytes that wait to be sent: of WebSockets as they go, compressed; of datagrams those
+        included that wait for a look-up."""
+        return self.buffered
+
+    async def drained(self) -> None:
+        """Waits until nothing waits to be sent, or the socket is closed."""
+        while self.buffered and not self._is_done():
+            self.want_drained()
+            await self._wait("drain")
+
+    def wait_drained(self, timeout: float | None = None) -> None:
+        """As `drained`, blocking this thread; TimeoutError after `timeout` seconds."""
+        if self.buffered and not self._is_done():
+            self.want_drained()
+            self._block("drain", timeout)
+
+    def _is_done(self) -> bool:
+        """Whether nothing will happen any more."""
+        return self._closed is not None
+
     def _ready(self, kind: str) -> bool:
         """Whether what is waited for has come meanwhile; the face adds its own kinds."""
-        return self._closed is not None or (
-            kind == "message" and (bool(self._backlog) or self._over())
+        return (
+            self._is_done()
+            or (kind == "message" and (bool(self._backlog) or self._over()))
+            or (kind == "drain" and not self.buffered)
         )
 
     async def _wait(self, kind: str) -> None:

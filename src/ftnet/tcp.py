@@ -21,7 +21,7 @@ from ftnet.events import EMITTER_SLOTS, Emitter, Endpoint
 from ftnet.http import pool_here
 from ftnet.options import merge_options, shown
 from ftnet.profile import SocketProfile
-from ftnet.tasks import Callback, call_all, remove
+from ftnet.tasks import Callback, call_all
 from ftnet.tcp_options import TCP_CONNECT_OPTIONS, TCP_OPTIONS
 
 if TYPE_CHECKING:
@@ -278,11 +278,6 @@ class TCPSocket(Emitter, TCP):
             super().abort()
 
     @property
-    def bufferedAmount(self) -> int:
-        """Bytes that wait to be sent."""
-        return self.buffered
-
-    @property
     def localInfo(self) -> Endpoint | None:
         """This end of the connection; None before there is one."""
         return None if self._opened is None else self._opened.localInfo
@@ -339,18 +334,6 @@ class TCPSocket(Emitter, TCP):
             raise self._failure
         return self._closed
 
-    async def drained(self) -> None:
-        """Waits until nothing waits to be sent, or the socket is closed."""
-        while self.buffered and not self._is_done():
-            self.want_empty()
-            await self._wait("drain")
-
-    def wait_drained(self, timeout: float | None = None) -> None:
-        """As `drained`, blocking this thread; TimeoutError after `timeout` seconds."""
-        if self.buffered and not self._is_done():
-            self.want_empty()
-            self._block("drain", timeout)
-
     def __aiter__(self) -> AsyncIterator[Chunk]:
         """Chunks until the peer ends its side or the socket is closed; raises `FtError` where
         ``onError`` is called for a connection that broke or was not made.
@@ -369,13 +352,7 @@ class TCPSocket(Emitter, TCP):
         return self._peer_gone or self._is_done()
 
     def _ready(self, kind: str) -> bool:
-        if kind == "connect":
-            return self._is_decided()
-        if kind == "close":
-            return self._is_done()
-        if kind == "drain":
-            return not self.buffered or self._is_done()
-        return super()._ready(kind)
+        return super()._ready(kind) or (kind == "connect" and self._is_decided())
 
     # ---- listeners
 
@@ -392,26 +369,6 @@ class TCPSocket(Emitter, TCP):
         """Calls `callback` with ``message``, ``remoteInfo`` and ``localInfo`` for the bytes that
         came at once. Until the first listener is there, the peer has to wait."""
         self._message_listeners = self._listen("message", callback, "onMessage")
-
-    def offMessage(self, callback: Callback | None = None) -> None:
-        """Removes one listener, or all of them."""
-        remove(self._message_listeners, callback)
-
-    def onError(self, callback: Callback) -> None:
-        """Calls `callback` with an `FtError`: ``errMsg``, ``errCode``, ``errNum``."""
-        self._listen("error", callback, "onError")
-
-    def offError(self, callback: Callback | None = None) -> None:
-        """Removes one listener, or all of them."""
-        self._forget("error", callback)
-
-    def onClose(self, callback: Callback) -> None:
-        """Calls `callback` when the socket is completely closed, last of all events."""
-        self._listen("close", callback, "onClose")
-
-    def offClose(self, callback: Callback | None = None) -> None:
-        """Removes one listener, or all of them."""
-        self._forget("close", callback)
 
     def onEnd(self, callback: Callback) -> None:
         """Calls `callback` with None when the peer has ended its side: no more messages."""

@@ -182,17 +182,6 @@ class UDPSocket(Emitter, UDP):
         address, port = self.local(self.family)
         return self._local(address, port, self.family) if port else None
 
-    @property
-    def bufferedAmount(self) -> int:
-        """Bytes of messages that wait to be sent, those included that wait for a look-up."""
-        return self.buffered
-
-    async def drained(self) -> None:
-        """Waits until nothing waits to be sent, or the socket is closed."""
-        while self.buffered and self._closed is None:
-            self.want_drained()
-            await self._wait("drain")
-
     async def closed(self) -> None:
         """Waits until the socket is closed."""
         while self._closed is None:
@@ -209,10 +198,6 @@ class UDPSocket(Emitter, UDP):
         """Calls `callback` with a `DatagramReceived` for each datagram."""
         self._message_listeners = self._listen("message", callback, "onMessage")
 
-    def offMessage(self, callback: Callback | None = None) -> None:
-        """Removes one listener, or all of them."""
-        self._forget("message", callback)
-
     def onListening(self, callback: Callback) -> None:
         """Calls `callback` when the socket is bound, by `bind` or by its first use."""
         self._listen("listening", callback, "onListening")
@@ -220,25 +205,6 @@ class UDPSocket(Emitter, UDP):
     def offListening(self, callback: Callback | None = None) -> None:
         """Removes one listener, or all of them."""
         self._forget("listening", callback)
-
-    def onError(self, callback: Callback) -> None:
-        """Calls `callback` with an `FtError` when something could not be done; it may go on."""
-        self._listen("error", callback, "onError")
-
-    def offError(self, callback: Callback | None = None) -> None:
-        """Removes one listener, or all of them."""
-        self._forget("error", callback)
-
-    def onClose(self, callback: Callback) -> None:
-        """Calls `callback` when the socket is closed."""
-        self._listen("close", callback, "onClose")
-
-    def offClose(self, callback: Callback | None = None) -> None:
-        """Removes one listener, or all of them."""
-        self._forget("close", callback)
-
-    def _ready(self, kind: str) -> bool:
-        return super()._ready(kind) or (kind == "drain" and not self.buffered)
 
     # ---- sending
 

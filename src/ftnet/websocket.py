@@ -19,7 +19,7 @@ from ftnet.http import pool_here
 from ftnet.options import CLOSE_OPTIONS, SEND_OPTIONS, SOCKET_OPTIONS, merge_options
 from ftnet.profile import SocketProfile
 from ftnet.results import Headers
-from ftnet.tasks import Callback, call, remove
+from ftnet.tasks import Callback, call
 from ftnet.url import prepare_url
 
 if TYPE_CHECKING:
@@ -124,11 +124,6 @@ class SocketTask(Emitter, WebSocket):
             return self.CLOSING
         return self.CONNECTING if self._opened is None else self.OPEN
 
-    @property
-    def bufferedAmount(self) -> int:
-        """Bytes of messages that wait to be sent; compressed ones as they are sent."""
-        return self.buffered
-
     def send(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> None:
         """Sends a message; returns at once.
 
@@ -198,12 +193,6 @@ class SocketTask(Emitter, WebSocket):
             self._block("close", timeout)
         return self._closed
 
-    async def drained(self) -> None:
-        """Waits until nothing waits to be sent, or the socket is closed."""
-        while self.buffered and self._closed is None:
-            self.want_drained()
-            await self._wait("drain")
-
     def _item(self, event: MessageReceived) -> str | Chunk:
         return event.data
 
@@ -221,36 +210,16 @@ class SocketTask(Emitter, WebSocket):
         """Calls `callback` with ``data`` for each message: a str for text, else a buffer."""
         self._message_listeners = self._listen("message", callback, "onMessage")
 
-    def offMessage(self, callback: Callback | None = None) -> None:
-        """Removes one listener, or all of them."""
-        remove(self._message_listeners, callback)
-
-    def onError(self, callback: Callback) -> None:
-        """Calls `callback` with an `FtError` when something went wrong; ``onClose`` follows."""
-        self._listen("error", callback, "onError")
-
-    def offError(self, callback: Callback | None = None) -> None:
-        """Removes one listener, or all of them."""
-        self._forget("error", callback)
-
     def onClose(self, callback: Callback) -> None:
         """Calls `callback` with ``code`` and ``reason``, last of all events."""
         self._listen("close", callback, "onClose")
-
-    def offClose(self, callback: Callback | None = None) -> None:
-        """Removes one listener, or all of them."""
-        self._forget("close", callback)
 
     def _tell(self, kind: str, event: Any) -> None:
         super()._tell(kind, event)
         self._group.tell(self, kind, event)
 
     def _ready(self, kind: str) -> bool:
-        return (
-            super()._ready(kind)
-            or (kind == "open" and self._opened is not None)
-            or (kind == "drain" and not self.buffered)
-        )
+        return super()._ready(kind) or (kind == "open" and self._opened is not None)
 
     # ---- what the engine calls
 
