@@ -53,15 +53,7 @@ cdef long connections_alive = 0
 
 cdef int on_open_socket(void *owner, int purpose, curl_sockaddr *address) noexcept nogil:
     cdef connection *c = <connection *>owner
-    cdef int fd
-    if c.opened_at == 0:
-        c.opened_at = now_ns()
-    fd = multi_open_socket(c.m, address)
-    if fd < 0:
-        c.os_errno = errno
-    else:
-        c.last_fd = fd
-    return fd
+    return multi_open_socket(c.m, address, &c.opened_at, &c.last_fd, &c.os_errno)
 
 
 cdef void on_ready(void *owner, int fd, unsigned ready) noexcept nogil:

@@ -27,7 +27,9 @@ cdef void multi_free(multi *) noexcept nogil
 cdef int multi_add(multi *, CURL *) noexcept nogil
 cdef void multi_remove(multi *, CURL *) noexcept nogil
 # For CURLOPT_OPENSOCKETFUNCTION and CURLOPT_CLOSESOCKETFUNCTION
-cdef int multi_open_socket(multi *, curl_sockaddr *) noexcept nogil
+# The former tells when the first was opened, which is the last, and why one was not.
+cdef int multi_open_socket(
+    multi *, curl_sockaddr *, int64_t *opened_at, int *last, long *os_errno) noexcept nogil
 cdef int multi_close_socket(void *, int fd) noexcept nogil
 
 cdef long multis_alive

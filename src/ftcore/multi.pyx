@@ -1,4 +1,5 @@
 """A ring of libcurl multi handles on a reactor. See multi.pxd."""
+from libc.errno cimport ENOMEM, errno
 from libc.stdint cimport INT64_MAX
 from libc.stdlib cimport calloc, free
 from posix.unistd cimport close
@@ -146,15 +147,22 @@ cdef void multi_remove(multi *m, CURL *easy) noexcept nogil:
     m.running -= 1
 
 
-cdef int multi_open_socket(multi *m, curl_sockaddr *address) noexcept nogil:
+cdef int multi_open_socket(
+        multi *m, curl_sockaddr *address, int64_t *opened_at, int *last, long *os_errno
+) noexcept nogil:
     """The descriptor, or -1. Ours to close, so its registration may be kept between requests."""
-    cdef int fd = sock_open(address.family, address.socktype, address.protocol)
+    cdef int fd
     cdef source *s
+    if opened_at[0] == 0:
+        opened_at[0] = now_ns()
+    fd = sock_open(address.family, address.socktype, address.protocol)
     if fd < 0:
+        os_errno[0] = errno
         return -1
     s = reactor_source(m.r, fd)
     if s == NULL:
         close(fd)
+        os_errno[0] = ENOMEM
         return -1
     s.ready = on_ready
     s.owner = m
@@ -163,6 +171,7 @@ cdef int multi_open_socket(multi *m, curl_sockaddr *address) noexcept nogil:
     s.single = False
     s.answered_at = s.rtt_at = 0
     m.sockets += 1
+    last[0] = fd
     return fd
 
 

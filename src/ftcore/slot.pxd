@@ -57,7 +57,7 @@ cdef struct slot:
     bint other_file          # an ETag that is not the one asked for
     bint swallowing          # libcurl will send the request again: this body is nobody's
     int fd                   # the last socket opened; -1: none
-    int open_errno           # why opening one failed
+    long open_errno          # why opening one failed
     bint redirecting         # this body is not for the caller
     char codings[256]        # its content-encoding
     size_t codings_length

@@ -1,5 +1,4 @@
 """A libcurl handle, set to what a transfer needs."""
-from libc.errno cimport errno
 from libc.stddef cimport size_t
 from libc.stdlib cimport calloc, free
 
@@ -32,15 +31,7 @@ cdef enum:
 
 cdef int on_open_socket(void *owner, int purpose, curl_sockaddr *address) noexcept nogil:
     cdef slot *s = <slot *>owner
-    cdef int fd
-    if s.opened_at == 0:
-        s.opened_at = now_ns()
-    fd = multi_open_socket(s.m, address)
-    if fd < 0:
-        s.open_errno = errno
-    else:
-        s.fd = fd
-    return fd
+    return multi_open_socket(s.m, address, &s.opened_at, &s.fd, &s.open_errno)
 
 
 cdef int on_ready_to_send(
