@@ -13,21 +13,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.metadata
-import json
-import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from statistics import median
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks.echo import LIMIT, Loop, pin
-from benchmarks.report import into_readme
+from benchmarks.rounds import LIMIT, Benchmark, Loop, serving
 
-ROOT = Path(__file__).parent.parent
 REFERENCE = "asyncio on uvloop"
-MARKS = ("<!-- datagrams:start -->", "<!-- datagrams:end -->")
 HERE = "127.0.0.1"
 #: sockets, datagrams under way on each, bytes
 CASES = ((64, 1, 64), (1, 256, 64), (1, 256, 1200))
@@ -170,86 +162,35 @@ SERVERS = {"single": serve_single, "batching": serve_batching}
 # ---------------------------------------------------------------- the table
 
 
-def measure(client: str, *case: int) -> dict[str, float]:
-    """One sample from a process of its own; raises RuntimeError with the reason if it failed."""
-    command = [sys.executable, "-m", "benchmarks.datagrams", "--child", client, *map(str, case)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"took over {LIMIT:g} s: a datagram was lost") from None
-    if done.returncode or not done.stdout:
-        raise RuntimeError((done.stderr.strip().splitlines() or ["no answer"])[-1])
-    sample: dict[str, float] = json.loads(done.stdout)
-    return sample
+BENCHMARK = Benchmark(
+    module="benchmarks.datagrams",
+    title="UDP echo",
+    than="uvloop",
+    packages=("ftnet", "uvloop"),
+    clients=CLIENTS,
+    servers=SERVERS,
+    case=(int, int, int, int, int),
+    head=("| server | sockets | under way | bytes |", "|---|---:|---:|---:|"),
+    marks=("<!-- datagrams:start -->", "<!-- datagrams:end -->"),
+    trips=300_000,
+    quick_trips=50_000,
+    late=": a datagram was lost",
+)
 
 
-def block(server: str, port: int, case: tuple[int, int, int], rounds: int, trips: int) -> list[str]:
-    """The lines of one case."""
-    sockets, under_way, size = case
-    samples: dict[str, list[dict[str, float]]] = {client: [] for client in CLIENTS}
-    notes: dict[str, str] = {}
-    for turn in range(rounds):
-        for client, taken in samples.items():
-            try:
-                taken.append(measure(client, port, sockets, under_way, size, trips))
-            except RuntimeError as error:
-                notes[client] = str(error)
-        sys.stderr.write(f"{server} {case} round {turn + 1} of {rounds}\n")
-    lines = []
-    for client, taken in samples.items():
-        start = f"| {server} | {sockets} | {under_way} | {size} | {client} |"
-        if client in notes or not taken:
-            lines.append(f"{start} {notes.get(client, 'not run')} | | |")
-            continue
-        pairs = zip(taken, samples[REFERENCE], strict=False)
-        ratio = median(theirs["cpu"] / mine["cpu"] for mine, theirs in pairs)
-        cpu, rate = median(s["cpu"] for s in taken), median(s["rate"] for s in taken)
-        lines.append(f"{start} {cpu:.2f} | {rate:,.0f} | {ratio:.2f} |")
-    return lines
+def table(options: argparse.Namespace) -> Iterator[str]:
+    for server in SERVERS:
+        with serving(BENCHMARK.module, server) as line:
+            port = int(line)
+            for case in CASES:
+                what, start = f"{server} {case}", f"| {server} | {' | '.join(map(str, case))} |"
+                yield from BENCHMARK.block(
+                    what, start, REFERENCE, options.rounds, port, *case, options.trips
+                )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="one short round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--trips", type=int, default=300_000)
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
-    parser.add_argument("--serve", choices=SERVERS, help=argparse.SUPPRESS)
-    parser.add_argument("--child", nargs=6, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.serve or options.child:
-        pin(1 if options.serve else 0)
-        if options.serve:
-            SERVERS[options.serve]()
-        else:
-            client, *numbers = options.child
-            CLIENTS[client](*map(int, numbers))
-        return 0
-    if options.quick:
-        options.rounds, options.trips = 1, 50_000
-    lines = ["| server | sockets | under way | bytes | client | CPU µs per round trip |"
-             " round trips/s | ratio |"]  # fmt: skip
-    lines.append("|---|---:|---:|---:|---|---:|---:|---:|")
-    for server in SERVERS:
-        command = [sys.executable, "-m", "benchmarks.datagrams", "--serve", server]
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        with subprocess.Popen(command, text=True, cwd=ROOT, **pipes) as process:
-            assert process.stdout is not None
-            port = int(process.stdout.readline())
-            for case in CASES:
-                lines += block(server, port, case, options.rounds, options.trips)
-            process.terminate()
-    names = ("ftnet", "uvloop")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    heading = f"UDP echo, median of {options.rounds} interleaved rounds; {versions}."
-    text = "\n".join([f"{heading} Ratio: how much less than uvloop.", "", *lines])
-    print(text)
-    if options.readme:
-        readme = ROOT / "README.md"
-        readme.write_text(into_readme(readme.read_text("utf-8"), text, MARKS), encoding="utf-8")
-    return 0
+    return BENCHMARK.main(__doc__, arguments, table)
 
 
 if __name__ == "__main__":

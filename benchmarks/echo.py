@@ -13,61 +13,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.metadata
-import json
-import os
 import random
-import resource
 import ssl
-import subprocess
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
-from statistics import median
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks.peers import cpu_seconds
-from benchmarks.report import into_readme
-from benchmarks.servers import cores
+from benchmarks.rounds import LIMIT, Benchmark, Loop, serving
 
-ROOT = Path(__file__).parent.parent
 REFERENCE, DEFLATE_REFERENCE = "picows on uvloop", "aiohttp on uvloop"
 DEFLATE = "/deflate"  # the path under which messages are compressed
-MARKS = ("<!-- echo:start -->", "<!-- echo:end -->")
-LIMIT = 120.0
 SIZES = (64, 16_384, 1_048_576)
 SMALLER_SIZES = (64, 16_384)
 TIMES_FEWER = {64: 1, 16_384: 4, 1_048_576: 200}  # round trips
 PEERS_LARGEST = 16 << 20
-
-
-class Loop:
-    """The measured part: from when all sockets are open to so many round trips."""
-
-    def __init__(self, sockets: int, trips: int) -> None:
-        self.closed, self.trips, self.seen = sockets, trips, 0
-
-    def opened(self) -> bool:
-        """Whether that was the last of the sockets: now it begins."""
-        self.closed -= 1
-        if self.closed:
-            return False
-        self.cpu = cpu_seconds(resource.RUSAGE_SELF)
-        self.start = time.perf_counter()
-        return True
-
-    def over(self) -> bool:
-        """One more round trip; when it was the last, prints the sample and ends the process."""
-        self.seen += 1
-        if self.seen < self.trips:
-            return False
-        seconds = time.perf_counter() - self.start
-        used = cpu_seconds(resource.RUSAGE_SELF) - self.cpu
-        print(
-            json.dumps({"cpu": used / self.trips * 1e6, "rate": self.trips / seconds}), flush=True
-        )
-        os._exit(0)
 
 
 # ---------------------------------------------------------------- the clients
@@ -256,7 +215,6 @@ CLIENTS: dict[str, Callable[[str, int, int, int], None]] = {
     "aiohttp on uvloop": aiohttp,
     "websockets on uvloop": websockets,
 }
-COSTS = {"aiohttp on uvloop": 2, "websockets on uvloop": 4}  # times fewer round trips are measured
 
 
 async def serve_deflate() -> str:
@@ -313,101 +271,45 @@ def serve() -> None:
 # ---------------------------------------------------------------- the table
 
 
-def pin(which: int) -> None:
-    """Keeps this process on the client's (0) or the server's (1) processor."""
-    core = cores()[which]
-    if core is not None:
-        os.sched_setaffinity(0, {core})
+BENCHMARK = Benchmark(
+    module="benchmarks.echo",
+    title="WebSocket echo",
+    than="picows, for what is deflated than aiohttp",
+    packages=("ftnet", "picows", "uvloop", "aiohttp", "websockets"),
+    clients=CLIENTS,
+    servers={"echo": serve},
+    case=(str, int, int, int),
+    head=("| bytes | sockets |", "|---:|---:|"),
+    marks=("<!-- echo:start -->", "<!-- echo:end -->"),
+    trips=200_000,
+    quick_trips=30_000,
+    costs={"aiohttp on uvloop": 2, "websockets on uvloop": 4},
+)
 
 
-def measure(client: str, url: str, sockets: int, size: int, trips: int) -> dict[str, float]:
-    """One sample from a process of its own; raises RuntimeError with the reason if it failed."""
-    trips //= COSTS.get(client, 1)
-    command = [sys.executable, "-m", "benchmarks.echo", "--child", client, url]
-    command += [str(sockets), str(size), str(trips)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"took over {LIMIT:g} s") from None
-    if done.returncode or not done.stdout:
-        raise RuntimeError((done.stderr.strip().splitlines() or ["no answer"])[-1])
-    sample: dict[str, float] = json.loads(done.stdout)
-    return sample
-
-
-def block(url: str, size: int, sockets: int, rounds: int, trips: int) -> list[str]:
+def block(url: str, size: int, sockets: int, options: argparse.Namespace) -> list[str]:
     """The lines of one size and number of sockets."""
-    samples: dict[str, list[dict[str, float]]] = {client: [] for client in CLIENTS}
-    notes: dict[str, str] = {}
-    for turn in range(rounds):
-        for client, taken in samples.items():
-            try:
-                taken.append(measure(client, url, sockets, size, trips))
-            except RuntimeError as error:
-                notes[client] = str(error)
-        sys.stderr.write(f"{size} B c={sockets} round {turn + 1} of {rounds}\n")
-    lines = []
-    for client, taken in samples.items():
-        scheme = " over wss" if url.startswith("wss") else ""
-        scheme = " deflated" if url.endswith(DEFLATE) else scheme
-        start = f"| {size:,}{scheme} | {sockets} | {client} |"
-        if client in notes or not taken:
-            lines.append(f"{start} {notes.get(client, 'not run')} | | |")
-            continue
-        reference = DEFLATE_REFERENCE if url.endswith(DEFLATE) else REFERENCE
-        pairs = zip(taken, samples[reference], strict=False)
-        ratio = median(theirs["cpu"] / mine["cpu"] for mine, theirs in pairs)
-        cpu, rate = median(s["cpu"] for s in taken), median(s["rate"] for s in taken)
-        lines.append(f"{start} {cpu:.2f} | {rate:,.0f} | {ratio:.2f} |")
-    return lines
+    scheme, reference = " over wss" if url.startswith("wss") else "", REFERENCE
+    trips = options.trips // TIMES_FEWER[size]
+    trips //= 4 if sockets == 1 and size == 64 else 1
+    if url.endswith(DEFLATE):
+        scheme, reference = " deflated", DEFLATE_REFERENCE
+        trips //= 4
+    what, start = f"{size} B c={sockets}", f"| {size:,}{scheme} | {sockets} |"
+    return BENCHMARK.block(what, start, reference, options.rounds, url, sockets, size, trips)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="one short round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--trips", type=int, default=200_000)
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.serve or options.child:
-        pin(1 if options.serve else 0)
-        if options.serve:
-            serve()
-        else:
-            client, url, *numbers = options.child
-            CLIENTS[client](url, *map(int, numbers))
-        return 0
-    if options.quick:
-        options.rounds, options.trips = 1, 30_000
-    command = [sys.executable, "-m", "benchmarks.echo", "--serve"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, cwd=ROOT, **pipes) as server:
-        assert server.stdout is not None
-        plain, tls, deflate = server.stdout.readline().split()
-        lines = ["| bytes | sockets | client | CPU µs per round trip | round trips/s | ratio |"]
-        lines.append("|---:|---:|---|---:|---:|---:|")
+def table(options: argparse.Namespace) -> Iterator[str]:
+    with serving(BENCHMARK.module) as urls:
+        plain, tls, deflate = urls.split()
         for url, sizes in ((plain, SIZES), (tls, SMALLER_SIZES), (deflate, SMALLER_SIZES)):
             for size in sizes:
                 for sockets in (1, 64):
-                    trips = options.trips // TIMES_FEWER[size]
-                    trips //= 4 if sockets == 1 and size == 64 else 1
-                    trips //= 4 if url == deflate else 1
-                    lines += block(url, size, sockets, options.rounds, trips)
-        server.terminate()
-    names = ("ftnet", "picows", "uvloop", "aiohttp", "websockets")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    heading = f"WebSocket echo, median of {options.rounds} interleaved rounds; {versions}."
-    heading += " Ratio: how much less than picows, for what is deflated than aiohttp."
-    text = "\n".join([heading, "", *lines])
-    print(text)
-    if options.readme:
-        readme = ROOT / "README.md"
-        readme.write_text(into_readme(readme.read_text("utf-8"), text, MARKS), encoding="utf-8")
-    return 0
+                    yield from block(url, size, sockets, options)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return BENCHMARK.main(__doc__, arguments, table)
 
 
 if __name__ == "__main__":

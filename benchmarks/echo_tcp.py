@@ -12,24 +12,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.metadata
-import json
-import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from statistics import median
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks.echo import LIMIT, ROOT, Loop, pin
-from benchmarks.report import into_readme
+from benchmarks.rounds import LIMIT, Benchmark, Loop, serving
 
 REFERENCE = "protocol on uvloop"
-MARKS = ("<!-- tcp:start -->", "<!-- tcp:end -->")
 TIMES_FEWER = {64: 1, 16_384: 4}  # round trips
 SOCKETS = (1, 64, 1000)
 HERE = "127.0.0.1"
-PACKAGES = ("ftnet", "uvloop")
 
 
 # ---------------------------------------------------------------- the clients
@@ -207,87 +199,34 @@ def serve() -> None:
 # ---------------------------------------------------------------- the table
 
 
-def measure(client: str, port: int, sockets: int, size: int, trips: int) -> dict[str, float]:
-    """One sample from a process of its own; raises RuntimeError with the reason if it failed."""
-    command = [sys.executable, "-m", "benchmarks.echo_tcp", "--child", client]
-    command += map(str, (port, sockets, size, trips))
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"took over {LIMIT:g} s") from None
-    if done.returncode or not done.stdout:
-        raise RuntimeError((done.stderr.strip().splitlines() or ["no answer"])[-1])
-    sample: dict[str, float] = json.loads(done.stdout)
-    return sample
+BENCHMARK = Benchmark(
+    module="benchmarks.echo_tcp",
+    title="TCP echo",
+    than="a protocol on uvloop",
+    packages=("ftnet", "uvloop"),
+    clients=CLIENTS,
+    servers={"echo": serve},
+    case=(int, int, int, int),
+    head=("| bytes | sockets |", "|---:|---:|"),
+    marks=("<!-- tcp:start -->", "<!-- tcp:end -->"),
+    trips=200_000,
+    quick_trips=30_000,
+)
 
 
-def block(port: int, size: int, sockets: int, rounds: int, trips: int) -> list[str]:
-    """The lines of one size and number of sockets."""
-    samples: dict[str, list[dict[str, float]]] = {client: [] for client in CLIENTS}
-    notes: dict[str, str] = {}
-    for turn in range(rounds):
-        for client, taken in samples.items():
-            try:
-                taken.append(measure(client, port, sockets, size, trips))
-            except RuntimeError as error:
-                notes[client] = str(error)
-        sys.stderr.write(f"{size} B c={sockets} round {turn + 1} of {rounds}\n")
-    lines = []
-    for client, taken in samples.items():
-        start = f"| {size:,} | {sockets:,} | {client} |"
-        if client in notes or not taken:
-            lines.append(f"{start} {notes.get(client, 'not run')} | | |")
-            continue
-        pairs = zip(taken, samples[REFERENCE], strict=False)
-        ratio = median(theirs["cpu"] / mine["cpu"] for mine, theirs in pairs)
-        cpu, rate = median(s["cpu"] for s in taken), median(s["rate"] for s in taken)
-        lines.append(f"{start} {cpu:.2f} | {rate:,.0f} | {ratio:.2f} |")
-    return lines
+def table(options: argparse.Namespace) -> Iterator[str]:
+    with serving(BENCHMARK.module) as line:
+        port = int(line)
+        for size, fewer in TIMES_FEWER.items():
+            for sockets in SOCKETS:
+                what, start = f"{size} B c={sockets}", f"| {size:,} | {sockets:,} |"
+                trips = options.trips // fewer // (4 if sockets == 1 and size == 64 else 1)
+                case = (port, sockets, size, trips)
+                yield from BENCHMARK.block(what, start, REFERENCE, options.rounds, *case)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="one short round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--trips", type=int, default=200_000)
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.serve or options.child:
-        pin(1 if options.serve else 0)
-        if options.serve:
-            serve()
-        else:
-            client, *numbers = options.child
-            CLIENTS[client](*map(int, numbers))
-        return 0
-    if options.quick:
-        options.rounds, options.trips = 1, 30_000
-    command = [sys.executable, "-m", "benchmarks.echo_tcp", "--serve"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, cwd=ROOT, **pipes) as server:
-        assert server.stdout is not None
-        port = int(server.stdout.readline())
-        lines = ["| bytes | sockets | client | CPU µs per round trip | round trips/s | ratio |"]
-        lines.append("|---:|---:|---|---:|---:|---:|")
-        for size, fewer in TIMES_FEWER.items():
-            for sockets in SOCKETS:
-                trips = options.trips // fewer // (4 if sockets == 1 and size == 64 else 1)
-                lines += block(port, size, sockets, options.rounds, trips)
-        server.terminate()
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}" for name in ("ftnet", "uvloop")
-    )
-    heading = f"TCP echo, median of {options.rounds} interleaved rounds; {versions}."
-    text = "\n".join([f"{heading} Ratio: how much less than a protocol on uvloop.", "", *lines])
-    print(text)
-    if options.readme:
-        readme = Path(ROOT / "README.md")
-        readme.write_text(into_readme(readme.read_text("utf-8"), text, MARKS), encoding="utf-8")
-    return 0
+    return BENCHMARK.main(__doc__, arguments, table)
 
 
 if __name__ == "__main__":

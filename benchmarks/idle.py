@@ -21,9 +21,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import into_readme
+from benchmarks.report import write_into_readme
+from benchmarks.rounds import ROOT, serving
 
-ROOT = Path(__file__).parent.parent
 MARKS = ("<!-- idle:start -->", "<!-- idle:end -->")
 LIMIT = 300.0
 AT_ONCE = 100
@@ -104,25 +104,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     lines = ["| socket | open | KiB each, idle | KiB each, after an echo | descriptors each |"]
     lines.append("|---|---:|---:|---:|---:|")
-    command = [sys.executable, "-m", "benchmarks.echo", "--serve"]
-    tcp_command = [sys.executable, "-m", "benchmarks.echo_tcp", "--serve"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with (
-        subprocess.Popen(command, text=True, cwd=ROOT, **pipes) as server,
-        subprocess.Popen(tcp_command, text=True, cwd=ROOT, **pipes) as tcp_server,
-    ):
-        assert server.stdout is not None
-        assert tcp_server.stdout is not None
-        plain, tls, _ = server.stdout.readline().split()
-        urls = {"ws": plain, "wss": tls, "tcp": f"tcp:{tcp_server.stdout.readline().strip()}"}
+    with serving("benchmarks.echo") as addresses, serving("benchmarks.echo_tcp") as port:
+        plain, tls, _ = addresses.split()
+        urls = {"ws": plain, "wss": tls, "tcp": f"tcp:{port.strip()}"}
         lines += [row(kind, url) for kind, url in urls.items() if options.only in (None, kind)]
-        server.terminate()
-        tcp_server.terminate()
     print(*lines, sep="\n")
     if options.readme:
-        readme = ROOT / "README.md"
-        text = into_readme(readme.read_text("utf-8"), "\n".join(lines), MARKS)
-        readme.write_text(text, encoding="utf-8")
+        write_into_readme(ROOT / "README.md", "\n".join(lines), MARKS)
     return 0
 
 

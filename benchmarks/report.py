@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
 from benchmarks.peers import Sample
@@ -157,6 +158,30 @@ def as_markdown(table: Table, path: str, heading: str, bars: Sequence[Bar]) -> s
     return "\n".join(" ".join(line.split()) for line in lines)
 
 
+def compared(
+    start: str,
+    samples: dict[str, list[dict[str, float]]],
+    notes: dict[str, str],
+    reference: str,
+) -> list[str]:
+    """A line of an echo table for each client, or its note: medians of "cpu", "rate" and ratio.
+
+    The ratio says how many times the CPU time of a client goes into that of `reference` in the same
+    round.
+    """
+    lines = []
+    for client, taken in samples.items():
+        begin = f"{start} {client} |"
+        if client in notes or not taken:
+            lines.append(f"{begin} {notes.get(client, 'not run')} | | |")
+            continue
+        pairs = zip(taken, samples[reference], strict=False)
+        ratio = median(theirs["cpu"] / mine["cpu"] for mine, theirs in pairs)
+        cpu, rate = median(s["cpu"] for s in taken), median(s["rate"] for s in taken)
+        lines.append(f"{begin} {cpu:.2f} | {rate:,.0f} | {ratio:.2f} |")
+    return lines
+
+
 def into_readme(text: str, block: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
     """`text` with what stands between the two marks being `block`; ValueError without them."""
     first, last = marks
@@ -165,3 +190,8 @@ def into_readme(text: str, block: str, marks: tuple[str, str] = (BEGIN, END)) ->
     if not begin or not end:
         raise ValueError(f"no {first} ... {last} in it")
     return f"{before}{first}\n{block}\n{last}{after}"
+
+
+def write_into_readme(path: Path, block: str, marks: tuple[str, str]) -> None:
+    """Puts `block` between the two marks of a file; raises ValueError where it has none."""
+    path.write_text(into_readme(path.read_text("utf-8"), block, marks), encoding="utf-8")

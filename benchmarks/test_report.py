@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,30 @@ def test_readme_keeps_all_but_what_is_between_the_marks() -> None:
 def test_readme_without_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="bench:start"):
         report.into_readme("text", "new")
+
+
+def test_file_is_written_between_its_marks_only(tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("µ above\n<!-- a -->\nold\n<!-- b -->\nbelow\n", encoding="utf-8")
+    report.write_into_readme(file, "new µs", ("<!-- a -->", "<!-- b -->"))
+    text = "µ above\n<!-- a -->\nnew µs\n<!-- b -->\nbelow\n"
+    assert file.read_text(encoding="utf-8") == text
+
+
+def test_echo_lines_have_medians_and_the_median_of_ratios_of_the_same_round() -> None:
+    def rounds(*cpu: float) -> list[dict[str, float]]:
+        return [{"cpu": us, "rate": 1e7 / us} for us in cpu]
+
+    samples = {"theirs": rounds(10, 20, 40), "mine": rounds(5, 20, 10), "failed": rounds(10)}
+    lines = report.compared(
+        "| 64 | 1 |", samples | {"absent": []}, {"failed": "took over 120 s"}, "theirs"
+    )
+    assert lines == [
+        "| 64 | 1 | theirs | 20.00 | 500,000 | 1.00 |",
+        "| 64 | 1 | mine | 10.00 | 1,000,000 | 2.00 |",  # of 2, 1, 4
+        "| 64 | 1 | failed | took over 120 s | | |",
+        "| 64 | 1 | absent | not run | | |",
+    ]
 
 
 @pytest.mark.parametrize(
