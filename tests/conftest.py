@@ -336,3 +336,13 @@ def drive_sockets(request: pytest.FixtureRequest) -> Any:
     from tests.sockets import DRIVERS
 
     return DRIVERS[request.param]
+
+
+@pytest.fixture
+def echoing() -> Iterator[Any]:
+    """An `AwkwardServer` that sends back what comes, until the client has ended its side."""
+    from tests.servers.awkward import AwkwardServer
+    from tests.tcp_sockets import echo
+
+    with AwkwardServer(echo) as server:
+        yield server

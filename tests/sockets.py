@@ -150,7 +150,7 @@ def echoes(
 
 # --- ways to drive, each until the sockets that `start` made are closed ---------------------------
 
-Start = Callable[[], Iterable[ft.SocketTask]]
+Start = Callable[[], Iterable[ft.SocketTask | ft.TCPSocket]]
 
 
 def by_thread(start: Start) -> int | None:
@@ -162,7 +162,8 @@ def by_thread(start: Start) -> int | None:
 
 def by_run(start: Start) -> int | None:
     """`ft.run` drives in this thread."""
-    assert all(task.readyState == CLOSED for task in in_run(lambda: list(start())))
+    for task in in_run(lambda: list(start())):
+        task.wait_closed(0)  # it is, by now
     return threading.get_ident()
 
 

@@ -1,18 +1,13 @@
-"""TCP sockets in tests: what one told in which order, the peers it talks to, ways to drive it."""
+"""TCP sockets in tests: what one told in which order, and the peers it talks to."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import ftnet as ft
-from tests.drivers import in_callback, in_run, run_uvloop
 from tests.servers.awkward import AwkwardServer, Gone, Peer
-from tests.sockets import Story, until
+from tests.sockets import LIMIT, Story, until
 
-LIMIT = 15.0
 HERE = "127.0.0.1"
 
 __all__ = ["HERE", "LIMIT", "TcpStory", "connected", "echo", "failure", "socket", "until"]
@@ -91,41 +86,3 @@ def failure(client: Any, **options: Any) -> ft.FtError:
     assert error.errMsg.startswith("TCPSocket.connect:fail "), error.errMsg
     assert task.bufferedAmount == 0
     return error
-
-
-# --- ways to drive, each until the sockets that `start` made are closed ---------------------------
-
-Start = Callable[[], Iterable[ft.TCPSocket]]
-
-
-def by_thread(start: Start) -> int | None:
-    """The background thread drives, this one waits."""
-    for task in in_callback(lambda: list(start())):
-        task.wait_closed(LIMIT)
-    return None
-
-
-def by_run(start: Start) -> int | None:
-    """`ft.run` drives in this thread."""
-    for task in in_run(lambda: list(start())):
-        task.wait_closed(0)
-    return threading.get_ident()
-
-
-async def _awaited(start: Start) -> int | None:
-    for task in list(start()):
-        await asyncio.wait_for(task.closed(), LIMIT)
-    return threading.get_ident()
-
-
-def by_asyncio(start: Start) -> int | None:
-    """An asyncio loop drives in this thread."""
-    return asyncio.run(_awaited(start))
-
-
-def by_uvloop(start: Start) -> int | None:
-    """A uvloop loop drives in this thread."""
-    return run_uvloop(_awaited(start))
-
-
-DRIVERS = {"thread": by_thread, "run": by_run, "asyncio": by_asyncio, "uvloop": by_uvloop}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -185,8 +186,6 @@ def test_a_reader_that_goes_ends_it() -> None:
 
 
 def test_ctrl_c_ends_it() -> None:
-    import signal
-
     with (
         AwkwardServer(echo) as server,
         run_with([*COMMAND, "tcp", HERE, str(server.port)]) as process,
@@ -224,6 +223,49 @@ def test_a_person_types_and_sees() -> None:
         assert term.process.wait(LIMIT) == 0
         assert term.terminal_mode() == term.mode
         assert server.received == "hällo\n".encode()
+
+
+def test_a_persons_ctrl_c_closes_behind_what_was_typed() -> None:
+    with AwkwardServer(echo) as server, Terminal(HERE, str(server.port), command="tcp") as term:
+        term.wait_for(r"connected to 127\.0\.0\.1")
+        term.type("hello\n")
+        term.wait_for(rf"{TIME} (<-|←) +6 B  hello")
+        term.type("half a line\x03")
+        term.wait_for(rf"{TIME} closed$")
+        assert term.process.wait(LIMIT) == 0
+        assert term.terminal_mode() == term.mode
+        assert server.received == b"hello\n"
+
+
+@pytest.mark.parametrize("key", ["\x03", "\x04"])
+def test_a_persons_second_ctrl_c_does_not_wait(key: str) -> None:
+    def stays(peer: Peer) -> None:
+        peer.server.gate.wait(LIMIT)
+        peer.until_gone()
+
+    with AwkwardServer(stays) as server, Terminal(HERE, str(server.port), command="tcp") as term:
+        term.wait_for(r"connected to 127\.0\.0\.1")
+        term.type(key)
+        term.wait_for_last(r"^closing \.\.\. \(Ctrl-C does not wait\)$")
+        term.type("\x03")
+        assert term.process.wait(LIMIT) == 130
+        assert term.terminal_mode() == term.mode
+        server.gate.set()
+
+
+def test_a_persons_ctrl_c_ends_the_attempt_to_connect() -> None:
+    with BlackHole() as hole, Terminal(HERE, str(hole.port), command="tcp") as term:
+        term.wait_for_last("^connecting")
+        term.type("\x03")
+        assert term.process.wait(LIMIT) == 130
+
+
+def test_the_terminal_is_given_back_when_it_is_killed() -> None:
+    with AwkwardServer(echo) as server, Terminal(HERE, str(server.port), command="tcp") as term:
+        term.wait_for(r"connected to 127\.0\.0\.1")
+        term.process.send_signal(signal.SIGTERM)
+        assert term.process.wait(LIMIT) == -signal.SIGTERM
+        assert term.terminal_mode() == term.mode
 
 
 def test_a_person_sees_bytes_in_hexadecimal() -> None:

@@ -6,7 +6,6 @@ import errno
 import os
 import socket as python_socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 import ftnet as ft
 from tests.servers.awkward import AwkwardServer, BlackHole, Peer, closed_port
 from tests.tcp_sockets import (
-    DRIVERS,
     HERE,
     LIMIT,
     TcpStory,
@@ -29,26 +27,14 @@ from tests.tcp_sockets import (
 MEGABYTE = 1 << 20
 
 
-@pytest.fixture
-def server() -> Iterator[AwkwardServer]:
-    """Echoes."""
-    with AwkwardServer(echo) as server:
-        yield server
-
-
-@pytest.fixture(params=DRIVERS)
-def drive(request: pytest.FixtureRequest) -> Any:
-    return DRIVERS[request.param]
-
-
 # --- createTCPSocket, connect ---------------------------------------------------------------------
 
 
-def test_a_socket_connects_talks_and_closes(drive: Any, server: AwkwardServer) -> None:
+def test_a_socket_connects_talks_and_closes(drive_sockets: Any, echoing: AwkwardServer) -> None:
     stories: list[TcpStory] = []
 
     def start() -> list[ft.TCPSocket]:
-        task, story = socket(ft, server)
+        task, story = socket(ft, echoing)
         stories.append(story)
         task.onConnect(lambda _: task.write("Hello FinClip."))
 
@@ -59,7 +45,7 @@ def test_a_socket_connects_talks_and_closes(drive: Any, server: AwkwardServer) -
         task.onMessage(heard)
         return [task]
 
-    thread = drive(start)
+    thread = drive_sockets(start)
     (story,) = stories
     story.end()
     assert story.names[0] == "connect"
@@ -69,50 +55,50 @@ def test_a_socket_connects_talks_and_closes(drive: Any, server: AwkwardServer) -
         assert story.threads == {thread}
 
 
-def test_both_ends_are_told(plain: ft.Client, server: AwkwardServer) -> None:
-    task, story = connected(plain, server)
+def test_both_ends_are_told(plain: ft.Client, echoing: AwkwardServer) -> None:
+    task, story = connected(plain, echoing)
     event = story.of("connect")[0]
     task.write(b"x")
     message = story.until("message")
-    local = server.peers[0].sock.getpeername()
+    local = echoing.peers[0].sock.getpeername()
     for told in (event, message):
-        assert (told.remoteInfo.address, told.remoteInfo.port) == (HERE, server.port)
+        assert (told.remoteInfo.address, told.remoteInfo.port) == (HERE, echoing.port)
         assert (told.localInfo.address, told.localInfo.port) == local
         assert told.remoteInfo.family == told.localInfo.family == "IPv4"
     assert message.remoteInfo.size == 1
     assert task.localInfo.port == local[1]  # type: ignore[union-attr]
-    assert task.remoteInfo.port == server.port  # type: ignore[union-attr]
+    assert task.remoteInfo.port == echoing.port  # type: ignore[union-attr]
     told = ft.to_dict(message)
     assert list(told) == ["message", "remoteInfo", "localInfo"]
     assert told["remoteInfo"] == {
-        "address": HERE, "family": "IPv4", "port": server.port, "size": 1
+        "address": HERE, "family": "IPv4", "port": echoing.port, "size": 1
     }  # fmt: skip
     task.close()
     story.end()
 
 
-def test_the_profile_tells_of_the_connection(plain: ft.Client, server: AwkwardServer) -> None:
-    task, story = connected(plain, server)
+def test_the_profile_tells_of_the_connection(plain: ft.Client, echoing: AwkwardServer) -> None:
+    task, story = connected(plain, echoing)
     profile = story.of("connect")[0].profile
     assert profile.fetchStart <= profile.domainLookUpStart <= profile.domainLookUpEnd
     assert profile.domainLookUpEnd <= profile.connectStart < profile.connectEnd
     assert profile.SSLconnectionStart == profile.SSLconnectionEnd == 0
-    assert (profile.peerIP, profile.port) == (HERE, server.port)
+    assert (profile.peerIP, profile.port) == (HERE, echoing.port)
     assert profile.cost >= profile.rtt > 0
     task.close()
     story.end()
 
 
-def test_options_come_as_a_mapping_too(plain: ft.Client, server: AwkwardServer) -> None:
+def test_options_come_as_a_mapping_too(plain: ft.Client, echoing: AwkwardServer) -> None:
     task = plain.createTCPSocket({"type": "ipv4"})
-    task.connect({"address": HERE, "port": server.port, "timeout": 5})
-    assert task.wait_connected(LIMIT).remoteInfo.port == server.port
+    task.connect({"address": HERE, "port": echoing.port, "timeout": 5})
+    assert task.wait_connected(LIMIT).remoteInfo.port == echoing.port
     task.close()
     assert task.wait_closed(LIMIT).error is None
 
 
-def test_a_name_is_looked_up(plain: ft.Client, server: AwkwardServer) -> None:
-    task, story = connected(plain, server, address="localhost")
+def test_a_name_is_looked_up(plain: ft.Client, echoing: AwkwardServer) -> None:
+    task, story = connected(plain, echoing, address="localhost")
     assert story.of("connect")[0].remoteInfo.address == HERE
     task.close()
     story.end()
@@ -173,41 +159,41 @@ def test_the_type_says_which_addresses_of_a_name_are_used(
             assert caught.value.errCode == -4
 
 
-def test_the_clients_own_answers_are_used(server: AwkwardServer) -> None:
-    with ft.Client(resolve={f"name.test:{server.port}": HERE}, trust_env=False) as client:
-        task, story = connected(client, server, address="name.test")
+def test_the_clients_own_answers_are_used(echoing: AwkwardServer) -> None:
+    with ft.Client(resolve={f"name.test:{echoing.port}": HERE}, trust_env=False) as client:
+        task, story = connected(client, echoing, address="name.test")
         assert story.of("connect")[0].remoteInfo.address == HERE
         task.close()
         story.end()
 
 
-def test_proxies_are_left_aside(server: AwkwardServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_are_left_aside(echoing: AwkwardServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with closed_port() as port:
         monkeypatch.setenv("all_proxy", f"socks5://{HERE}:{port}")
         for client in (ft.Client(), ft.Client(proxy=f"http://{HERE}:{port}")):
             with client:
-                task, story = connected(client, server)
+                task, story = connected(client, echoing)
                 task.close()
                 story.end()
 
 
-def test_the_end_to_connect_from_can_be_chosen(plain: ft.Client, server: AwkwardServer) -> None:
+def test_the_end_to_connect_from_can_be_chosen(plain: ft.Client, echoing: AwkwardServer) -> None:
     with closed_port() as port:
         pass
-    task, story = connected(plain, server, localAddress="127.0.0.2", localPort=port)
+    task, story = connected(plain, echoing, localAddress="127.0.0.2", localPort=port)
     here = story.of("connect")[0].localInfo
     assert (here.address, here.port) == ("127.0.0.2", port)
-    server.wait_for_peers(1)
-    assert server.peers[0].sock.getpeername() == ("127.0.0.2", port)
+    echoing.wait_for_peers(1)
+    assert echoing.peers[0].sock.getpeername() == ("127.0.0.2", port)
     task.close()
     story.end()
 
 
 def test_a_local_port_that_is_taken_is_a_socket_error(
-    plain: ft.Client, server: AwkwardServer
+    plain: ft.Client, echoing: AwkwardServer
 ) -> None:
     with closed_port() as taken:
-        error = failure(plain, address=HERE, port=server.port, localPort=taken)
+        error = failure(plain, address=HERE, port=echoing.port, localPort=taken)
     assert error.errCode == -2
     assert "in use" in error.errMsg
 
@@ -232,10 +218,10 @@ def options_of(task: ft.TCPSocket, level: int, *names: int) -> list[int]:
      ({"tcp_nodelay": False}, {"noDelay": True}, 1)],
 )  # fmt: skip
 def test_nagles_algorithm_is_an_option(
-    server: AwkwardServer, settings: Any, given: Any, expected: int
+    echoing: AwkwardServer, settings: Any, given: Any, expected: int
 ) -> None:
     with ft.Client(trust_env=False, **settings) as client:
-        task, story = connected(client, server, **given)
+        task, story = connected(client, echoing, **given)
         (got,) = options_of(task, python_socket.IPPROTO_TCP, python_socket.TCP_NODELAY)
         assert bool(got) == expected
         task.close()
@@ -249,10 +235,10 @@ def test_nagles_algorithm_is_an_option(
      ({"tcp_keepalive": 5000}, {"keepAlive": 0.1}, 1)],
 )  # fmt: skip
 def test_probes_of_an_idle_connection_are_an_option(
-    server: AwkwardServer, settings: Any, given: Any, expected: int | None
+    echoing: AwkwardServer, settings: Any, given: Any, expected: int | None
 ) -> None:
     with ft.Client(trust_env=False, **settings) as client:
-        task, story = connected(client, server, **given)
+        task, story = connected(client, echoing, **given)
         (on,) = options_of(task, python_socket.SOL_SOCKET, python_socket.SO_KEEPALIVE)
         (idle,) = options_of(task, python_socket.IPPROTO_TCP, python_socket.TCP_KEEPIDLE)
         assert (idle if on else None) == expected
@@ -278,24 +264,24 @@ WRITTEN: list[tuple[Any, bytes]] = [
 ]
 
 
-def test_everything_that_is_data_is_written(plain: ft.Client, server: AwkwardServer) -> None:
-    task, story = connected(plain, server)
+def test_everything_that_is_data_is_written(plain: ft.Client, echoing: AwkwardServer) -> None:
+    task, story = connected(plain, echoing)
     expected = b""
     for data, sent in WRITTEN:
         assert task.write(data) is None  # type: ignore[func-returns-value]
         expected += sent
     task.end()
     story.end()
-    assert story.bytes == server.received == expected
+    assert story.bytes == echoing.received == expected
     assert story.of("error") == []
 
 
 @pytest.mark.parametrize("data", [None, 1, 1.5, {}, object(), [1], ["a", None], {b"a"}])
-def test_what_is_no_data_raises(plain: ft.Client, server: AwkwardServer, data: Any) -> None:
+def test_what_is_no_data_raises(plain: ft.Client, echoing: AwkwardServer, data: Any) -> None:
     task = plain.createTCPSocket()
     with pytest.raises(TypeError, match=r"TCPSocket\.write: data must be a str, bytes-like"):
         task.write(data)
-    task, story = connected(plain, server)
+    task, story = connected(plain, echoing)
     with pytest.raises(TypeError, match=r"TCPSocket\.write: data must be a str, bytes-like"):
         task.write(data)
     task.close()
@@ -306,17 +292,17 @@ def test_what_is_no_data_raises(plain: ft.Client, server: AwkwardServer, data: A
 @pytest.mark.parametrize(
     "data", ["\ud800", ["ok", "\ud800"], memoryview(b"abcd")[::2], [memoryview(b"abcd")[::2]]]
 )
-def test_what_can_not_be_bytes_raises(plain: ft.Client, server: AwkwardServer, data: Any) -> None:
-    task, story = connected(plain, server)
+def test_what_can_not_be_bytes_raises(plain: ft.Client, echoing: AwkwardServer, data: Any) -> None:
+    task, story = connected(plain, echoing)
     with pytest.raises(ValueError, match=r"surrogates|contiguous"):
         task.write(data)
     task.end()
     story.end()
-    assert server.received == b""
+    assert echoing.received == b""
 
 
-def test_what_is_written_may_change_at_once(plain: ft.Client, server: AwkwardServer) -> None:
-    task, story = connected(plain, server)
+def test_what_is_written_may_change_at_once(plain: ft.Client, echoing: AwkwardServer) -> None:
+    task, story = connected(plain, echoing)
     data = bytearray(b"a" * 100_000)
     for letter in b"bcdef":
         task.write(data)
@@ -325,13 +311,13 @@ def test_what_is_written_may_change_at_once(plain: ft.Client, server: AwkwardSer
         data.pop()
     task.end()
     story.end()
-    assert server.received == b"".join(bytes([x]) * 100_000 for x in b"abcde")
+    assert echoing.received == b"".join(bytes([x]) * 100_000 for x in b"abcde")
 
 
 def test_writes_keep_their_order_whatever_their_size(
-    unbounded: ft.Client, server: AwkwardServer
+    unbounded: ft.Client, echoing: AwkwardServer
 ) -> None:
-    task, story = connected(unbounded, server)
+    task, story = connected(unbounded, echoing)
     sent = bytearray()
     for number in range(2000):
         data = str(number).encode() * (number % 97 if number % 50 else 20_000)
@@ -339,7 +325,7 @@ def test_writes_keep_their_order_whatever_their_size(
         sent += data
     task.end()
     story.end()
-    assert server.received == story.bytes == bytes(sent)
+    assert echoing.received == story.bytes == bytes(sent)
 
 
 # --- close, end -----------------------------------------------------------------------------------
@@ -365,7 +351,7 @@ def test_close_sends_what_waits_first(plain: ft.Client) -> None:
     assert story.of("close")[0].error is None
 
 
-def test_close_before_connect_does_nothing(plain: ft.Client, server: AwkwardServer) -> None:
+def test_close_before_connect_does_nothing(plain: ft.Client, echoing: AwkwardServer) -> None:
     task = plain.createTCPSocket()
     task.close()
     task.abort()
@@ -373,7 +359,7 @@ def test_close_before_connect_does_nothing(plain: ft.Client, server: AwkwardServ
     task.pause()
     task.resume()
     story = TcpStory().listen(task)
-    task.connect(address=HERE, port=server.port)
+    task.connect(address=HERE, port=echoing.port)
     story.until("connect")
     task.close()
     story.end()
@@ -499,7 +485,7 @@ def test_paused_before_it_is_connected(plain: ft.Client) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Connect", "Message", "Error", "Close", "End", "Drain"])
-def test_a_listener_can_be_taken_away(plain: ft.Client, server: AwkwardServer, kind: str) -> None:
+def test_a_listener_can_be_taken_away(plain: ft.Client, echoing: AwkwardServer, kind: str) -> None:
     task = plain.createTCPSocket()
     told: list[str] = []
 
@@ -521,7 +507,7 @@ def test_a_listener_can_be_taken_away(plain: ft.Client, server: AwkwardServer, k
     off()
     story = TcpStory().listen(task)
     task.write(b"too early")
-    task.connect(address=HERE, port=server.port)
+    task.connect(address=HERE, port=echoing.port)
     story.until("connect")
     task.write(b"x" * MEGABYTE)
     task.end()
@@ -537,7 +523,7 @@ def test_a_listener_must_be_callable(kind: str) -> None:
 
 
 def test_listeners_are_told_in_order_and_may_raise(
-    plain: ft.Client, server: AwkwardServer, caplog: pytest.LogCaptureFixture
+    plain: ft.Client, echoing: AwkwardServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     task = plain.createTCPSocket()
     told: list[int] = []
@@ -548,7 +534,7 @@ def test_listeners_are_told_in_order_and_may_raise(
 
     task.onMessage(raises)
     task.onMessage(lambda _: told.append(2))
-    task.connect(address=HERE, port=server.port)
+    task.connect(address=HERE, port=echoing.port)
     task.wait_connected(LIMIT)
     task.write(b"x")
     task.end()
@@ -559,13 +545,13 @@ def test_listeners_are_told_in_order_and_may_raise(
 
 
 def test_what_came_before_a_listener_is_told_to_the_first(
-    plain: ft.Client, server: AwkwardServer
+    plain: ft.Client, echoing: AwkwardServer
 ) -> None:
     task = plain.createTCPSocket()
-    task.connect(address=HERE, port=server.port)
+    task.connect(address=HERE, port=echoing.port)
     task.wait_connected(LIMIT)
     task.write(b"early")
-    server.wait_for_bytes(5)
+    echoing.wait_for_bytes(5)
     until(lambda: "message" in task._early, "it came")
     story = TcpStory().listen(task)
     story.until("message")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,12 +10,10 @@ import pytest
 import ftnet as ft
 from tests.servers.awkward import AwkwardServer, closed_port
 from tests.tcp_sockets import (
-    DRIVERS,
     HERE,
     LIMIT,
     TcpStory,
     connected,
-    echo,
     failure,
     socket,
 )
@@ -24,40 +21,28 @@ from tests.tcp_sockets import (
 MEGABYTE = 1 << 20
 
 
-@pytest.fixture
-def server() -> Iterator[AwkwardServer]:
-    """Echoes."""
-    with AwkwardServer(echo) as server:
-        yield server
-
-
-@pytest.fixture(params=DRIVERS)
-def drive(request: pytest.FixtureRequest) -> Any:
-    return DRIVERS[request.param]
-
-
 def test_write_before_connect_is_an_error_and_nothing_is_queued(
-    plain: ft.Client, server: AwkwardServer
+    plain: ft.Client, echoing: AwkwardServer
 ) -> None:
     task = plain.createTCPSocket()
     story = TcpStory().listen(task)
     task.write(b"too early")
     story.until("error")
-    task.connect(address=HERE, port=server.port)
+    task.connect(address=HERE, port=echoing.port)
     task.write(b"too early, too")
     story.until("connect")
     task.write(b"in time")
     task.end()
     story.end()
-    assert server.received == b"in time"
+    assert echoing.received == b"in time"
     assert story.codes == [(-2, errno.ENOTCONN)] * 2
     error = story.of("error")[0]
     assert error.errMsg == "TCPSocket.write:fail the socket is not connected (ENOTCONN)"
     assert story.of("close")[0].error is None
 
 
-def test_write_after_the_end_is_an_error(plain: ft.Client, server: AwkwardServer) -> None:
-    task, story = connected(plain, server)
+def test_write_after_the_end_is_an_error(plain: ft.Client, echoing: AwkwardServer) -> None:
+    task, story = connected(plain, echoing)
     task.end()
     task.write(b"after end")
     story.end()
@@ -67,36 +52,36 @@ def test_write_after_the_end_is_an_error(plain: ft.Client, server: AwkwardServer
     task.close()
     task.abort()
     assert story.names.count("close") == 1
-    assert server.received == b""
+    assert echoing.received == b""
 
 
-def test_write_after_close_is_an_error(plain: ft.Client, server: AwkwardServer) -> None:
-    task, story = connected(plain, server)
+def test_write_after_close_is_an_error(plain: ft.Client, echoing: AwkwardServer) -> None:
+    task, story = connected(plain, echoing)
     task.close()
     task.write(b"after close")
     story.end()
     assert story.codes == [(-2, errno.ENOTCONN)]
-    assert server.received == b""
+    assert echoing.received == b""
 
 
-def test_connecting_twice_is_an_error(plain: ft.Client, server: AwkwardServer) -> None:
-    task, story = socket(plain, server)
-    task.connect(address=HERE, port=server.port)
+def test_connecting_twice_is_an_error(plain: ft.Client, echoing: AwkwardServer) -> None:
+    task, story = socket(plain, echoing)
+    task.connect(address=HERE, port=echoing.port)
     story.until("connect")
-    task.connect(address=HERE, port=server.port)
+    task.connect(address=HERE, port=echoing.port)
     story.until("error", 2)
     task.close()
     story.end()
-    task.connect(address=HERE, port=server.port)
+    task.connect(address=HERE, port=echoing.port)
     story.until("error", 3)
     codes = [number for code, number in story.codes if code == -2]
     assert codes[0] in (errno.EALREADY, errno.EISCONN)
     assert codes[1:] == [errno.EISCONN, errno.EBADF]
-    server.wait_until_alone()
-    assert len(server.peers) == 1
+    echoing.wait_until_alone()
+    assert len(echoing.peers) == 1
 
 
-def test_after_a_failure_it_may_connect_again(plain: ft.Client, server: AwkwardServer) -> None:
+def test_after_a_failure_it_may_connect_again(plain: ft.Client, echoing: AwkwardServer) -> None:
     task = plain.createTCPSocket()
     story = TcpStory().listen(task)
     with closed_port() as port:
@@ -107,14 +92,14 @@ def test_after_a_failure_it_may_connect_again(plain: ft.Client, server: AwkwardS
                 task.wait_connected(LIMIT)
             with pytest.raises(ft.FtError):
                 task.wait_closed(LIMIT)
-    task.connect(address="no address", port=server.port)
+    task.connect(address="no address", port=echoing.port)
     story.until("error", 3)
-    task.connect(address=HERE, port=server.port)
-    assert task.wait_connected(LIMIT).remoteInfo.port == server.port
+    task.connect(address=HERE, port=echoing.port)
+    assert task.wait_connected(LIMIT).remoteInfo.port == echoing.port
     task.write(b"at last")
     task.end()
     story.end()
-    assert server.received == b"at last"
+    assert echoing.received == b"at last"
     assert story.codes == [(-4, errno.ECONNREFUSED)] * 2 + [(1, None)]
 
 

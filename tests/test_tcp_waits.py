@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,12 +12,10 @@ import pytest
 import ftnet as ft
 from tests.servers.awkward import AwkwardServer, BlackHole, Peer, closed_port
 from tests.tcp_sockets import (
-    DRIVERS,
     HERE,
     LIMIT,
     TcpStory,
     connected,
-    echo,
     socket,
     until,
 )
@@ -25,25 +23,13 @@ from tests.tcp_sockets import (
 MEGABYTE = 1 << 20
 
 
-@pytest.fixture
-def server() -> Iterator[AwkwardServer]:
-    """Echoes."""
-    with AwkwardServer(echo) as server:
-        yield server
-
-
-@pytest.fixture(params=DRIVERS)
-def drive(request: pytest.FixtureRequest) -> Any:
-    return DRIVERS[request.param]
-
-
 @pytest.mark.parametrize("runner", ["asyncio", "uvloop"])
-def test_a_coroutine_can_do_it_all(server: AwkwardServer, runner: str) -> None:
+def test_a_coroutine_can_do_it_all(echoing: AwkwardServer, runner: str) -> None:
     from tests.drivers import run_uvloop
 
     async def main() -> bytes:
         task = ft.createTCPSocket()
-        task.connect(address=HERE, port=server.port)
+        task.connect(address=HERE, port=echoing.port)
         event = await task.connected()
         assert await task.connected() is event
         task.write(b"x" * MEGABYTE)
@@ -105,11 +91,11 @@ def test_a_loop_ends_where_the_peer_does_and_half_open_goes_on(plain: ft.Client)
         assert server.received == b"thanks"
 
 
-def test_a_thread_can_wait_for_it_all(plain: ft.Client, server: AwkwardServer) -> None:
+def test_a_thread_can_wait_for_it_all(plain: ft.Client, echoing: AwkwardServer) -> None:
     task = plain.createTCPSocket()
     with pytest.raises(TimeoutError):
         task.wait_connected(0.01)
-    task.connect(address=HERE, port=server.port)
+    task.connect(address=HERE, port=echoing.port)
     assert task.wait_connected(LIMIT) is task.wait_connected(0)
     task.write(b"x" * MEGABYTE)
     task.wait_drained(LIMIT)
@@ -133,7 +119,7 @@ def test_closed_before_it_was_connected_is_told_to_who_waits(plain: ft.Client) -
     assert story.of("close")[0].error is None
 
 
-def test_without_a_reference_it_stays_alive(plain: ft.Client, server: AwkwardServer) -> None:
+def test_without_a_reference_it_stays_alive(plain: ft.Client, echoing: AwkwardServer) -> None:
     import gc
 
     story = TcpStory()
@@ -141,22 +127,22 @@ def test_without_a_reference_it_stays_alive(plain: ft.Client, server: AwkwardSer
     def begin() -> None:
         task = plain.createTCPSocket()
         story.listen(task)
-        task.connect(address=HERE, port=server.port)
+        task.connect(address=HERE, port=echoing.port)
         task.onConnect(lambda _: task.write(b"still here"))
 
     begin()
     gc.collect()
     story.until("message")
-    server.peers[0].finish_sending()
+    echoing.peers[0].finish_sending()
     story.end()
     assert story.bytes == b"still here"
 
 
-def test_it_is_collected_when_it_is_over(plain: ft.Client, server: AwkwardServer) -> None:
+def test_it_is_collected_when_it_is_over(plain: ft.Client, echoing: AwkwardServer) -> None:
     import gc
     import weakref
 
-    task, story = connected(plain, server)
+    task, story = connected(plain, echoing)
     task.close()
     story.end()
     seen = weakref.ref(task)

@@ -163,10 +163,20 @@ def _add_route_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("-x", "--proxy", metavar="URL", help="http, https, socks5 or socks5h proxy")
     add("--noproxy", metavar="HOSTS", help="hosts to reach directly, by commas")
-    add("--resolve", metavar="HOST:PORT:ADDR", type=resolve_entry, action="append", default=[],
-        help="use this address for HOST:PORT instead of asking DNS (may be repeated)")  # fmt: skip
+    add_resolve_option(add)
     add("--interface", metavar="NAME", help="local interface or address")
     add("-A", "--user-agent", metavar="NAME", help="User-Agent to send")
+
+
+def add_resolve_option(add: Callable[..., Any]) -> None:
+    """Adds ``--resolve``, to be read as a mapping."""
+    add("--resolve", metavar="HOST:PORT:ADDR", type=resolve_entry, action="append", default=[],
+        help="use this address for HOST:PORT instead of asking DNS (may be repeated)")  # fmt: skip
+
+
+def _add_header_option(add: Callable[..., Any]) -> None:
+    add("-H", "--header", metavar="'NAME: VALUE'", type=header_line, action="append", default=[],
+        dest="headers", help="header to send (may be repeated)")  # fmt: skip
 
 
 def _add_max_time(group: argparse._ArgumentGroup, what: str, default: float) -> None:
@@ -247,6 +257,21 @@ def positive(text: str) -> int:
 # ---- the commands
 
 
+def add_command(
+    commands: Subparsers, name: str, operands: str, *, help: str, description: str, epilog: str
+) -> argparse.ArgumentParser:
+    """Adds a command that takes options and ``operands``; its texts are shown as they stand."""
+    return commands.add_parser(
+        name,
+        help=help,
+        usage=f"ftnet {name} [OPTION ...] {operands}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
 _EXIT_CODES = """\
 exit codes (those of curl):
   0 done   1 scheme not supported   2 usage   3 bad URL   5 proxy name   6 host name
@@ -272,15 +297,14 @@ examples:
 
 def request_command(commands: Subparsers) -> None:
     """``ftnet request``: one request, its body to stdout or a file."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "request",
+        "URL",
         help="send one request and print the body",
-        usage="ftnet request [OPTION ...] URL",
         description="Sends one request. The body goes to stdout as it comes, decoded from gzip\n"
         "and the like; everything else goes to stderr.",
         epilog=_REQUEST_EXAMPLES + _EXIT_CODES % " with -f",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("url", metavar="URL", help="http:// is assumed when it names no scheme")
@@ -292,8 +316,7 @@ def request_command(commands: Subparsers) -> None:
         help="body, sent as a form unless -H says otherwise; @FILE or @- (stdin) goes byte for"
         " byte; several are joined by &")  # fmt: skip
     add_body("--data-json", metavar="JSON", help="body, sent as JSON; @FILE and @- as for -d")
-    add("-H", "--header", metavar="'NAME: VALUE'", type=header_line, action="append", default=[],
-        dest="headers", help="header to send (may be repeated)")  # fmt: skip
+    _add_header_option(add)
     add("-I", "--head", action="store_true", help="send HEAD and print the header")
     add("-L", "--location", action=argparse.BooleanOptionalAction, default=True,
         help="follow redirects (on unless switched off)")  # fmt: skip
@@ -341,16 +364,15 @@ examples:
 
 def download_command(commands: Subparsers) -> None:
     """``ftnet download``: one file from the network to the disk."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "download",
+        "URL",
         help="save a file, with a progress bar",
-        usage="ftnet download [OPTION ...] URL",
         description="Saves a file. It appears under its name when it is complete, and replaces\n"
         "what was there; a download that fails leaves nothing, and that untouched.\n"
         "Redirects are followed. A status of 400 or more is a failure: nothing is saved.",
         epilog=_DOWNLOAD_EXAMPLES + _EXIT_CODES % "",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("url", metavar="URL", help="http:// is assumed when it names no scheme")
     add = parser.add_argument_group("download").add_argument
@@ -367,8 +389,7 @@ def download_command(commands: Subparsers) -> None:
 
 
 def _add_file_options(add: Callable[..., Any]) -> None:
-    add("-H", "--header", metavar="'NAME: VALUE'", type=header_line, action="append", default=[],
-        dest="headers", help="header to send (may be repeated)")  # fmt: skip
+    _add_header_option(add)
     add("--profile", action="store_true", help="draw the phases of the request to stderr")
     add("--json", action="store_true", help="print one JSON object: status, header, profile, ...")
     add("-s", "--silent", action="store_true", dest="quiet", help="nothing but error messages")
@@ -391,15 +412,14 @@ examples:
 
 def upload_command(commands: Subparsers) -> None:
     """``ftnet upload``: files to a server, as a form sends them."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "upload",
+        "URL FILE ...",
         help="send files as a form does, with a progress bar",
-        usage="ftnet upload [OPTION ...] URL FILE ...",
         description="Sends files with POST as multipart/form-data, as a web form does, and prints\n"
         "the answer. With a status of 400 or more it exits with 22 after that.",
         epilog=_UPLOAD_EXAMPLES + _EXIT_CODES % "",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("url", metavar="URL", help="http:// is assumed when it names no scheme")
     parser.add_argument("files", metavar="FILE", nargs="+", help="what to send")
@@ -454,14 +474,13 @@ exit codes (those of curl, and 110):
 
 def ws_command(commands: Subparsers) -> None:
     """``ftnet ws``: a WebSocket, for a person or for a pipe."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "ws",
+        "URL",
         help="talk to a WebSocket, line by line",
-        usage="ftnet ws [OPTION ...] URL",
         description="Opens a WebSocket, sends lines of stdin and shows the messages that come.",
         epilog=_WS_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("url", metavar="URL", help="ws:// is assumed when it names no scheme")
     add = parser.add_argument_group("messages").add_argument
@@ -480,8 +499,7 @@ def ws_command(commands: Subparsers) -> None:
 
     group = parser.add_argument_group("connection")
     add = group.add_argument
-    add("-H", "--header", metavar="'NAME: VALUE'", type=header_line, action="append", default=[],
-        dest="headers", help="header to send (may be repeated)")  # fmt: skip
+    _add_header_option(add)
     add("--subprotocol", metavar="NAME", action="append", default=[], dest="subprotocols",
         help="sub-protocol to offer (may be repeated, the preferred first)")  # fmt: skip
     add("--compress", action="store_true", help="offer permessage-deflate")

@@ -47,14 +47,13 @@ def add_address(parser: argparse.ArgumentParser) -> None:
 
 def add_tcp(commands: Subparsers) -> None:
     """Adds ``tcp`` to the commands."""
-    parser = commands.add_parser(
+    parser = cli.add_command(
+        commands,
         "tcp",
+        "HOST PORT",
         help="talk to a TCP server, with TLS or without",
-        usage="ftnet tcp [OPTION ...] HOST PORT",
         description="Connects, sends what comes from stdin and shows what the peer sends.",
         epilog=_TCP_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add_address(parser)
     add = parser.add_argument_group("data").add_argument
@@ -78,8 +77,7 @@ def add_tcp(commands: Subparsers) -> None:
         )  # fmt: skip
     add("--timeout", metavar="SECONDS", type=cli.seconds, default=2.0,
         help="limit for DNS, TCP and TLS together (default: 2)")  # fmt: skip
-    add("--resolve", metavar="HOST:PORT:ADDR", type=cli.resolve_entry, action="append", default=[],
-        help="use this address for HOST:PORT instead of asking DNS (may be repeated)")  # fmt: skip
+    cli.add_resolve_option(add)
     add("--source", metavar="ADDRESS", help="local address to connect from")
     add("--source-port", metavar="PORT", type=port, help="local port to connect from")
     add("--keepalive", metavar="SECONDS", type=cli.seconds, help="idle time before a probe")
@@ -118,14 +116,13 @@ exit codes (those of curl):
 
 def add_udp(commands: Subparsers) -> None:
     """Adds ``udp`` to the commands."""
-    parser = commands.add_parser(
+    parser = cli.add_command(
+        commands,
         "udp",
+        "HOST PORT",
         help="send and receive datagrams, line by line",
-        usage="ftnet udp [OPTION ...] HOST PORT",
         description="Sends lines of stdin as datagrams and shows what comes back.",
         epilog=_UDP_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add_address(parser)
     add = parser.add_argument_group("data").add_argument
@@ -154,8 +151,7 @@ def add_udp(commands: Subparsers) -> None:
     add("--any", action="store_true",
         help="take datagrams of any sender, not of HOST and PORT alone")  # fmt: skip
     add("--broadcast", action="store_true", help="HOST is a broadcast address; with --any")
-    add("--resolve", metavar="HOST:PORT:ADDR", type=cli.resolve_entry, action="append", default=[],
-        help="use this address for HOST:PORT instead of asking DNS (may be repeated)")  # fmt: skip
+    cli.add_resolve_option(add)
     parser.set_defaults(run=_run_udp)
 
 

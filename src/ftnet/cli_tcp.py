@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
-import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import ftnet as ft
 from ftnet import cli
 from ftnet.cli_request import checked, print_json
-from ftnet.cli_streams import Source, watch_reader
-from ftnet.cli_ws_screen import Screen, hex_dump, text_rows
+from ftnet.cli_streams import MANY, Talk, text_or_base64
+from ftnet.cli_ws_screen import Screen, has_person, hex_dump, text_rows
 from ftnet.errors import Errno, FtError, socket_error
 from ftnet.results import to_dict
 from ftnet.terminal import DIM, GREEN, RED, YELLOW, Style, paint
@@ -23,21 +20,17 @@ from ftnet.waterfall import joined
 if TYPE_CHECKING:
     import argparse
 
-_MANY = 1 << 18  # bytes that wait to be sent before no more is read
-
 
 def run(args: argparse.Namespace) -> int:
     """Holds the conversation that ``args`` describes and returns the exit code.
 
     Raises `ftnet.cli.CommandError` for what ends the command with a message.
     """
-    outlet = outlet_for(args)
-    conversation = Conversation(args, outlet)
+    conversation = Conversation(args, outlet_for(args))
     try:
         settings = cli.client_settings(args)
-        screen = outlet if isinstance(outlet, TcpScreen) else None
-        with screen.keystrokes() if screen is not None else contextlib.nullcontext():
-            asyncio.run(conversation.hold(settings, screen))
+        with conversation.interrupts(), conversation.keystrokes():
+            asyncio.run(conversation.hold(settings))
     except cli.CommandError as error:
         if args.json:
             refused = socket_error("TCPSocket", Errno.SOCKET_SYSTEM, error.message)
@@ -85,7 +78,7 @@ def outlet_for(args: argparse.Namespace) -> Outlet:
     """A screen where a person sits at both ends, else bytes or lines of JSON."""
     if args.json:
         return Events()
-    if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+    if has_person():
         return TcpScreen(sys.stdout, sys.stdin.fileno(), in_hex=args.hex)
     return Bytes(in_hex=args.hex, verbose=args.verbose)
 
@@ -147,12 +140,7 @@ class Events:
     def message(self, data: Any) -> None:
         """Bytes have come."""
         document: dict[str, Any] = {"event": "message", "time": time.time() * 1000}
-        raw = bytes(data)
-        try:
-            document["data"] = raw.decode()
-        except UnicodeDecodeError:
-            document |= {"data": base64.b64encode(raw).decode(), "dataEncoding": "base64"}
-        print_json(document)
+        print_json(document | text_or_base64("data", bytes(data)))
 
     def ended(self) -> None:
         """The peer sends no more."""
@@ -213,37 +201,28 @@ class TcpScreen(Screen):
 # ---- the conversation
 
 
-class Conversation:
-    """One connection, from its first attempt to its end. Everything happens in one thread; what
-    it writes may block, and then the peer has to wait."""
+class Conversation(Talk):
+    """One connection, from its first attempt to its end."""
 
     def __init__(self, args: argparse.Namespace, outlet: Outlet) -> None:
-        self._args = args
-        self._outlet = outlet
-        self._source: Source | None = None  # None: stdin is closed
-        self._socket: Any = None
-        self._met: BaseException | None = None
-        self._error: FtError | None = None
+        super().__init__(args, outlet)
         self._sent_all = False  # stdin is at its end, and everything is on its way
         self._unsent = False  # something of it came too late
-        self._leaving = False
-        self._heard_at = 0.0
+        self._sending: Any = None
 
-    async def hold(self, settings: dict[str, Any], screen: TcpScreen | None) -> None:
+    async def hold(self, settings: dict[str, Any]) -> None:
         """Connects and talks until it is over; `report` tells of it."""
         args = self._args
-        loop = asyncio.get_running_loop()
-        self._source = None if sys.stdin is None else Source(sys.stdin.fileno())
-        if screen is not None and screen.live:
-            loop.add_signal_handler(signal.SIGWINCH, screen.redraw)
-            loop.add_signal_handler(signal.SIGTSTP, screen.suspend)
+        self._loop = asyncio.get_running_loop()
+        if self._screen is not None:
+            self._screen.follow_signals()
         with checked(ft.Client, **settings) as client:
             self._socket = client.createTCPSocket(type=args.type)
             self._socket.onEnd(lambda _: self._show(self._outlet.ended))
             checked(self._socket.connect, **self._options())
             self._outlet.connecting(f"{args.host}:{args.port}")
             try:
-                await self._talk(screen)
+                await self._talk()
             except FtError as error:
                 self._error = error
                 self._show(self._outlet.failed, error)
@@ -263,36 +242,29 @@ class Conversation:
             "localPort": args.source_port,
         }
 
-    async def _talk(self, screen: TcpScreen | None) -> None:
+    async def _talk(self) -> None:
         event = await self._socket.connected()
+        self._opened = True
         self._show(self._outlet.opened, event, self._args.tls)
-        sending = asyncio.ensure_future(self._send(screen))
-        if screen is None:
-            watch_reader(sys.stdout.fileno(), lambda: self._give_up(BrokenPipeError()))
+        self._sending = asyncio.ensure_future(self._send())
+        if self._screen is None:
+            self._watch_output()
         try:
             async for data in self._socket:
                 self._heard_at = asyncio.get_running_loop().time()
                 self._show(self._outlet.message, data)
             end = await self._socket.closed()
         finally:
-            sending.cancel()
+            self._sending.cancel()
         if end.error is not None and self._met is None:
             raise end.error
         self._show(self._outlet.closed, end, self._leaving, True)
 
-    def _show(self, tell: Any, *what: Any) -> None:
-        """Calls the outlet; one that can't be written to ends the connection."""
-        if self._met is None:
-            try:
-                tell(*what)
-            except OSError as error:
-                self._give_up(error)
-
-    async def _send(self, screen: TcpScreen | None) -> None:
+    async def _send(self) -> None:
         """Sends what comes from stdin; what that meets ends the connection."""
         try:
-            if screen is not None and screen.live:
-                await self._typed(screen)
+            if self._screen is not None and self._screen.live:
+                await self._typed(self._screen)
             else:
                 await self._piped()
             if self._unsent:
@@ -301,6 +273,8 @@ class Conversation:
             self._socket.end()
             if self._args.wait is not None:
                 await self._wait_for_quiet(self._args.wait)
+                self._leaving = True
+                self._socket.close()
         except Exception as error:
             self._give_up(error)
 
@@ -310,10 +284,10 @@ class Conversation:
                 self._unsent = True
                 return
             self._socket.write(piece)
-            if self._socket.bufferedAmount >= _MANY:
+            if self._socket.bufferedAmount >= MANY:
                 await self._socket.drained()
 
-    async def _typed(self, screen: TcpScreen) -> None:
+    async def _typed(self, screen: Screen) -> None:
         assert self._source is not None
         while piece := await self._source.read():
             for line in screen.typed(piece):
@@ -325,29 +299,20 @@ class Conversation:
                 self._socket.write(data)
                 screen.sent(line, len(data))
 
-    async def _wait_for_quiet(self, wait: float) -> None:
-        loop = asyncio.get_running_loop()
-        await self._socket.drained()
-        self._heard_at = max(self._heard_at, loop.time())
-        while (left := self._heard_at + wait - loop.time()) > 0:
-            await asyncio.sleep(left)
+    def _leave(self) -> None:
+        """Closes the socket behind what was typed; nothing is sent any more."""
         self._leaving = True
+        self._sending.cancel()
+        self._outlet.leaving()
         self._socket.close()
 
-    def _give_up(self, met: BaseException) -> None:
-        """Ends the connection because of ``met``, which `report` raises."""
-        if self._met is None:
-            self._met = met
-            self._socket.abort()
+    def _stop(self) -> None:
+        self._socket.abort()
 
     def report(self) -> int:
         """Raises what ended it; else 0."""
-        met, error = self._met, self._error
-        if isinstance(met, OSError) and not isinstance(met, BrokenPipeError):
-            raise cli.CommandError(cli.WRITE_ERROR, f"can't write to stdout: {met.strerror}")
-        if met is not None:
-            raise met
-        if error is not None:
+        self._raise_met()
+        if (error := self._error) is not None:
             raise cli.CommandError(cli.exit_code(error), error.errMsg)
         more = self._source is not None and self._source.has_more()
         if (self._unsent or (more and not self._sent_all)) and not self._outlet.interactive:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import errno
-import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import ftnet as ft
 from ftnet import cli
 from ftnet.cli_request import checked, print_json
-from ftnet.cli_streams import Source, watch_reader
-from ftnet.cli_ws_screen import Screen, hex_dump, hex_rows, milliseconds, text_rows
+from ftnet.cli_streams import MANY, Talk, text_or_base64
+from ftnet.cli_ws_screen import Screen, has_person, hex_dump, hex_rows, milliseconds, text_rows
 from ftnet.errors import FtError
 from ftnet.results import to_dict
 from ftnet.terminal import DIM, GREEN, RED, YELLOW, Style, paint
@@ -23,7 +21,6 @@ from ftnet.terminal import DIM, GREEN, RED, YELLOW, Style, paint
 if TYPE_CHECKING:
     import argparse
 
-_MANY = 1 << 18  # bytes that wait to be sent before no more is read
 _QUIET = 1.0  # seconds: the default of --wait
 _NOT_BOUND = 45  # as curl(1) names it
 
@@ -33,11 +30,9 @@ def run(args: argparse.Namespace) -> int:
 
     Raises `ftnet.cli.CommandError` for what ends the command with a message.
     """
-    outlet = outlet_for(args)
-    exchange = Exchange(args, outlet)
-    screen = outlet if isinstance(outlet, UdpScreen) else None
-    with screen.keystrokes() if screen is not None else contextlib.nullcontext():
-        asyncio.run(exchange.hold(screen))
+    exchange = Exchange(args, outlet_for(args))
+    with exchange.keystrokes():
+        asyncio.run(exchange.hold())
     return exchange.report()
 
 
@@ -67,7 +62,7 @@ def outlet_for(args: argparse.Namespace) -> Outlet:
     """A screen where a person sits at both ends, else lines of datagrams or of JSON."""
     if args.json:
         return Events()
-    if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+    if has_person():
         return UdpScreen(sys.stdout, sys.stdin.fileno(), in_hex=args.hex)
     return Lines(in_hex=args.hex, raw=args.binary)
 
@@ -126,11 +121,7 @@ class Events:
     def datagram(self, event: Any, after: float) -> None:
         """A datagram has come."""
         document: dict[str, Any] = {"event": "message", "time": time.time() * 1000}
-        raw = bytes(event.message)
-        try:
-            document["message"] = raw.decode()
-        except UnicodeDecodeError:
-            document |= {"message": base64.b64encode(raw).decode(), "messageEncoding": "base64"}
+        document |= text_or_base64("message", bytes(event.message))
         ends = {name: to_dict(getattr(event, name)) for name in ("remoteInfo", "localInfo")}
         print_json(document | ends)
 
@@ -187,38 +178,30 @@ class UdpScreen(Screen):
 # ---- the exchange
 
 
-class Exchange:
-    """Datagrams out and in, until it is over. Everything happens in one thread."""
+class Exchange(Talk):
+    """Datagrams out and in, until it is over."""
 
     def __init__(self, args: argparse.Namespace, outlet: Outlet) -> None:
-        self._args = args
-        self._outlet = outlet
-        self._source: Source | None = None  # None: stdin is closed
-        self._socket: Any = None
-        self._met: BaseException | None = None
-        self._error: FtError | None = None
+        super().__init__(args, outlet)
         self._left = args.count  # datagrams still to come; None: any number
         self._bound = True
-        self._moved_at = self._sent_at = 0.0
+        self._sent_at = 0.0
 
-    async def hold(self, screen: UdpScreen | None) -> None:
+    async def hold(self) -> None:
         """Sends and receives until it is over; `report` tells of it."""
         args = self._args
-        loop = asyncio.get_running_loop()
-        self._source = None if sys.stdin is None else Source(sys.stdin.fileno())
-        if screen is not None and screen.live:
-            loop.add_signal_handler(signal.SIGWINCH, screen.redraw)
-            loop.add_signal_handler(signal.SIGTSTP, screen.suspend)
+        if self._screen is not None:
+            self._screen.follow_signals()
         with checked(ft.Client, **({"resolve": dict(args.resolve)} if args.resolve else {})) as it:
             self._socket = it.createUDPSocket(type=args.type)
             self._socket.onError(self._failed)
             self._bound = self._socket.bind(args.bind) > 0
-            await self._talk(screen)
+            await self._talk()
             self._socket.close()
             await self._socket.closed()
         self._show(self._outlet.closed)
 
-    async def _talk(self, screen: UdpScreen | None) -> None:
+    async def _talk(self) -> None:
         args = self._args
         if not self._bound:
             return
@@ -227,9 +210,9 @@ class Exchange:
         if not (args.any or args.broadcast):
             self._socket.connect(address=args.host, port=args.port)
         self._show(self._outlet.listening, f"{args.host}:{args.port}", self._socket.localInfo)
-        sending = asyncio.ensure_future(self._send(screen))
-        if screen is None:
-            watch_reader(sys.stdout.fileno(), lambda: self._give_up(BrokenPipeError()))
+        sending = asyncio.ensure_future(self._send())
+        if self._screen is None:
+            self._watch_output()
         try:
             async for event in self._socket:
                 self._receive(event)
@@ -238,7 +221,7 @@ class Exchange:
 
     def _receive(self, event: Any) -> None:
         now = asyncio.get_running_loop().time()
-        self._moved_at = now
+        self._heard_at = now
         if self._left == 0:
             return
         after = (now - self._sent_at) * 1000 if self._sent_at else 0.0
@@ -255,19 +238,11 @@ class Exchange:
             self._error = error
             self._socket.close()
 
-    def _show(self, tell: Any, *what: Any) -> None:
-        """Calls the outlet; one that can't be written to ends it all."""
-        if self._met is None:
-            try:
-                tell(*what)
-            except OSError as error:
-                self._give_up(error)
-
-    async def _send(self, screen: UdpScreen | None) -> None:
+    async def _send(self) -> None:
         """Sends what comes from stdin; what that meets ends it all."""
         try:
-            if screen is not None and screen.live:
-                await self._typed(screen)
+            if self._screen is not None and self._screen.live:
+                await self._typed(self._screen)
             else:
                 await self._piped()
                 await self._wait_for_quiet(_QUIET if self._args.wait is None else self._args.wait)
@@ -276,17 +251,11 @@ class Exchange:
             self._give_up(error)
 
     async def _piped(self) -> None:
-        kept: list[bytes] = []
-        while self._source is not None and (piece := await self._source.read()):
-            first, *more = piece.split(b"\n")
-            kept.append(first)
-            for following in more:
-                await self._send_one(b"".join(kept))
-                kept = [following]
-        if rest := b"".join(kept):
-            await self._send_one(rest)
+        if self._source is not None:
+            async for line in self._source.lines():
+                await self._send_one(line)
 
-    async def _typed(self, screen: UdpScreen) -> None:
+    async def _typed(self, screen: Screen) -> None:
         assert self._source is not None
         while piece := await self._source.read():
             for line in screen.typed(piece):
@@ -298,33 +267,19 @@ class Exchange:
 
     async def _send_one(self, data: bytes) -> None:
         args = self._args
-        if self._socket.bufferedAmount >= _MANY:
+        if self._socket.bufferedAmount >= MANY:
             await self._socket.drained()
         where = {"address": args.host, "port": args.port}
         self._socket.write(message=data, setBroadcast=args.broadcast, **where)
         self._sent_at = asyncio.get_running_loop().time()
 
-    async def _wait_for_quiet(self, wait: float) -> None:
-        loop = asyncio.get_running_loop()
-        await self._socket.drained()
-        self._moved_at = loop.time()
-        while (left := self._moved_at + wait - loop.time()) > 0:
-            await asyncio.sleep(left)
-
-    def _give_up(self, met: BaseException) -> None:
-        """Ends it because of ``met``, which `report` raises."""
-        if self._met is None:
-            self._met = met
-            self._socket.close()
+    def _stop(self) -> None:
+        self._socket.close()
 
     def report(self) -> int:
         """Raises what ended it; else 0."""
-        met, error = self._met, self._error
-        if isinstance(met, OSError) and not isinstance(met, BrokenPipeError):
-            raise cli.CommandError(cli.WRITE_ERROR, f"can't write to stdout: {met.strerror}")
-        if met is not None:
-            raise met
-        if error is not None:
+        self._raise_met()
+        if (error := self._error) is not None:
             raise cli.CommandError(self._code(error), error.errMsg)
         if self._left and not self._outlet.interactive:
             came = self._args.count - self._left

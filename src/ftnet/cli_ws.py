@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import re
-import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,8 +13,8 @@ from urllib.parse import urlsplit
 import ftnet as ft
 from ftnet import cli
 from ftnet.cli_request import checked, checked_url, grouped_headers, print_json, refusal
-from ftnet.cli_streams import Source, watch_reader
-from ftnet.cli_ws_screen import Screen, told_close
+from ftnet.cli_streams import MANY, Talk
+from ftnet.cli_ws_screen import Screen, has_person, told_close
 from ftnet.errors import Errno, FtError
 from ftnet.results import to_dict
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 _CLEAN = (1000, 1001, 1005)
 _CUT_OFF = 1006
-_MANY = 1 << 18  # bytes of messages that wait to be sent before no more is read
 _FAREWELL = 1.0  # seconds that the server has to answer a close that nobody waits for
 _QUIET = 1.0  # seconds: the default of --wait
 _PING = 10.0  # seconds: the default of --ping on a terminal
@@ -92,7 +89,7 @@ def outlet_for(args: argparse.Namespace) -> Outlet:
     """A screen where a person sits at both ends, else lines of messages or of JSON."""
     if args.json:
         return Events()
-    if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+    if has_person():
         return Screen(sys.stdout, sys.stdin.fileno())
     return Lines(raw=args.binary)
 
@@ -174,48 +171,29 @@ class Events(Silence):
 # ---- the conversation
 
 
-class Session:
-    """One socket, from its opening to its end.
-
-    Everything happens in one thread. What it writes may block, and then the server has to wait.
-    """
+class Session(Talk):
+    """One socket, from its opening to its end."""
 
     def __init__(self, args: argparse.Namespace, outlet: Outlet) -> None:
-        self._args = args
-        self._outlet = outlet
-        self._source: Source | None = None  # of lines; None: stdin is closed
-        self._task: Any = None
-        self._loop: Any = None
-        self._opened = self._leaving = self._unsent = False
+        super().__init__(args, outlet)
+        self._unsent = False
         self._left = args.count  # messages still to come; None: any number
-        self._heard_at = 0.0
-        self._interrupts = 0
-        self._met: BaseException | None = None
-        self._error: FtError | None = None
         self._closed: Any = None
 
     def hold(self, url: str, settings: dict[str, Any]) -> None:
         """Opens the socket and talks until it is closed; `report` tells of it."""
-        self._source = None if sys.stdin is None else Source(sys.stdin.fileno())
-        before = signal.getsignal(signal.SIGINT)
-        if before != signal.SIG_IGN:  # as a shell has it for what runs in the background
-            signal.signal(signal.SIGINT, self._on_interrupt)
-        screen = self._outlet if isinstance(self._outlet, Screen) else None
-        try:
-            with screen.keystrokes() if screen is not None else contextlib.nullcontext():
-                asyncio.run(self._hold(url, settings, screen))
-        finally:
-            signal.signal(signal.SIGINT, before)
+        with self.interrupts(), self.keystrokes():
+            asyncio.run(self._hold(url, settings))
 
-    async def _hold(self, url: str, settings: dict[str, Any], screen: Screen | None) -> None:
+    async def _hold(self, url: str, settings: dict[str, Any]) -> None:
         self._loop = asyncio.get_running_loop()
-        if screen is not None:
-            self._serve_terminal(screen)
+        if self._screen is not None:
+            self._screen.follow_signals()
         with checked(ft.Client, **settings) as client:
-            self._task = checked(client.connectSocket, url=url, **self._options())
+            self._socket = checked(client.connectSocket, url=url, **self._options())
             self._outlet.connecting(urlsplit(url).netloc.rpartition("@")[2])
             try:
-                await self._talk(screen, tls=url.lower().startswith("wss:"))
+                await self._talk(tls=url.lower().startswith("wss:"))
             except FtError as error:
                 self._error = error
             await self._tell_end()
@@ -232,27 +210,27 @@ class Session:
         }
         return options | ({"pingInterval": ping * 1000} if ping else {})
 
-    async def _talk(self, screen: Screen | None, tls: bool) -> None:
-        event = await self._task.opened()
+    async def _talk(self, tls: bool) -> None:
+        event = await self._socket.opened()
         self._opened = True
         self._outlet.opened(event, tls)
-        tasks = [asyncio.ensure_future(self._send(screen))]
-        if screen is not None:
-            tasks.append(asyncio.ensure_future(self._watch_pings(screen)))
+        tasks = [asyncio.ensure_future(self._send())]
+        if self._screen is not None:
+            tasks.append(asyncio.ensure_future(self._watch_pings(self._screen)))
         else:
-            watch_reader(sys.stdout.fileno(), lambda: self._give_up(BrokenPipeError()))
+            self._watch_output()
         try:
-            async for data in self._task:
+            async for data in self._socket:
                 self._receive(data)
         finally:
             for task in tasks:
                 task.cancel()
 
     async def _tell_end(self) -> None:
-        self._closed = await self._task.closed()
+        self._closed = await self._socket.closed()
         self._unsent = not self._leaving and (
             self._unsent
-            or self._task.bufferedAmount > 0
+            or self._socket.bufferedAmount > 0
             or (self._source is not None and self._source.has_more())
         )
         cut_short = not self._opened or self._outlet.interactive
@@ -272,10 +250,7 @@ class Session:
         self._heard_at = self._loop.time()
         if self._left == 0 or self._met is not None:
             return
-        try:
-            self._outlet.message(data)
-        except OSError as error:
-            self._give_up(error)
+        self._show(self._outlet.message, data)
         if self._left is not None:
             self._left -= 1
             if self._left == 0:
@@ -283,11 +258,11 @@ class Session:
 
     # ---- messages that go
 
-    async def _send(self, screen: Screen | None) -> None:
+    async def _send(self) -> None:
         """Sends all lines; what that meets ends the socket."""
         try:
-            if screen is not None and screen.live:
-                await self._typed(screen)
+            if self._screen is not None and self._screen.live:
+                await self._typed(self._screen)
             else:
                 await self._piped()
         except Exception as error:
@@ -295,18 +270,13 @@ class Session:
 
     async def _piped(self) -> None:
         """Lines of stdin, each a message; then the socket is closed when the server is quiet."""
-        number, kept = 0, []
-        while self._source is not None and (piece := await self._source.read()):
-            first, *more = piece.split(b"\n")
-            kept.append(first)
-            for following in more:
+        number = 0
+        if self._source is not None:
+            async for line in self._source.lines():
                 number += 1
-                if not await self._send_line(b"".join(kept), number):
+                if not await self._send_line(line, number):
                     return
-                kept = [following]
-        rest = b"".join(kept)
-        if not rest or await self._send_line(rest, number + 1):
-            await self._wait_for_quiet()
+        await self._leave_when_quiet()
 
     async def _send_line(self, line: bytes, number: int) -> bool:
         if self._args.binary:
@@ -336,60 +306,42 @@ class Session:
     async def _send_one(self, data: str | bytes) -> bool:
         """Sends a message when there is room for it; False when the socket is not open any more."""
         self._unsent = True
-        if self._task.bufferedAmount >= _MANY:
-            await self._task.drained()
-        if self._task.readyState != self._task.OPEN:
+        if self._socket.bufferedAmount >= MANY:
+            await self._socket.drained()
+        if self._socket.readyState != self._socket.OPEN:
             return False
-        self._task.send(data=data)
+        self._socket.send(data=data)
         self._unsent = False
         return True
 
-    async def _wait_for_quiet(self) -> None:
+    async def _leave_when_quiet(self) -> None:
         wait = self._args.wait
         if wait is None and self._left is not None:
             return
         if wait is None:
             wait = 0.0 if sys.stdin is not None and sys.stdin.isatty() else _QUIET
-        await self._task.drained()
-        self._heard_at = max(self._heard_at, self._loop.time())
-        while (left := self._heard_at + wait - self._loop.time()) > 0:
-            await asyncio.sleep(left)
+        await self._wait_for_quiet(wait)
         self._leave()
 
     # ---- its end
 
     def _leave(self) -> None:
         """Closes the socket behind what waits to be sent."""
-        if not self._leaving and self._task.readyState <= self._task.OPEN:
+        if not self._leaving and self._socket.readyState <= self._socket.OPEN:
             self._leaving = True
             self._outlet.leaving()
-            self._task.close()
+            self._socket.close()
 
-    def _give_up(self, met: BaseException) -> None:
-        """Closes the socket because of ``met``, which `report` raises; hardly waits."""
-        if self._met is None:
-            self._met = met
-            self._leave()
-            self._loop.call_later(_FAREWELL, self._task.abort)
-
-    def _on_interrupt(self, *_: Any) -> None:
-        """Ctrl-C. The third one ends what the loop does not come out of, a write that blocks."""
-        self._interrupts += 1
-        if self._loop is None or self._interrupts > 2:
-            raise KeyboardInterrupt
-        with contextlib.suppress(RuntimeError):  # it is over
-            self._loop.call_soon_threadsafe(self._interrupt)
+    def _stop(self) -> None:
+        """Closes the socket; hardly waits."""
+        self._leave()
+        self._loop.call_later(_FAREWELL, self._socket.abort)
 
     def _interrupt(self) -> None:
-        if self._task is None:
-            return
-        if self._outlet.interactive and self._opened and not self._leaving:
-            self._leave()
-            return
         at_once = self._leaving or not self._opened
-        self._give_up(KeyboardInterrupt())
-        if at_once:
-            self._task.abort()
+        super()._interrupt()
+        if at_once and self._socket is not None:
+            self._socket.abort()
 
     @property
     def _interrupted(self) -> bool:
@@ -397,13 +349,9 @@ class Session:
 
     def report(self) -> int:
         """Raises what ended it; the exit code of an end that is told already."""
-        met, error, closed = self._met, self._error, self._closed
-        if isinstance(met, OSError) and not isinstance(met, BrokenPipeError):
-            reason = f"can't write to stdout: {met.strerror}"
-            raise cli.CommandError(cli.WRITE_ERROR, reason)
-        if met is not None:
-            raise met
-        if error is not None:
+        self._raise_met()
+        closed = self._closed
+        if (error := self._error) is not None:
             raise cli.CommandError(exit_code(error), error.errMsg)
         if closed.code == _CUT_OFF:
             raise cli.CommandError(cli.TIMED_OUT, "the server did not answer the close")
@@ -420,16 +368,8 @@ class Session:
 
     # ---- the terminal
 
-    def _serve_terminal(self, screen: Screen) -> None:
-        if not screen.live:
-            return
-        on = self._loop.add_signal_handler
-        on(signal.SIGWINCH, screen.redraw)
-        on(signal.SIGTSTP, screen.suspend)
-        on(signal.SIGTERM, screen.die, signal.SIGTERM)
-
     async def _watch_pings(self, screen: Screen) -> None:
         ping = self._args.ping if self._args.ping is not None else _PING
         while ping:
-            screen.latency(self._task.latency)
+            screen.latency(self._socket.latency)
             await asyncio.sleep(min(ping, 1.0))

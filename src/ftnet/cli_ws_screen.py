@@ -6,9 +6,11 @@ prompt with what is typed, or what is being waited for.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
+import sys
 import termios
 from collections.abc import Iterator
 from datetime import datetime
@@ -106,6 +108,11 @@ def milliseconds(value: float) -> str:
 
 
 # ---- the screen
+
+
+def has_person() -> bool:
+    """Whether one sits at both ends, types and reads."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
 
 
 class Screen:
@@ -225,6 +232,14 @@ class Screen:
             yield
         finally:
             self.give_back()
+
+    def follow_signals(self) -> None:
+        """From now on, in the event loop that runs: a new width, Ctrl-Z, an end by a signal."""
+        if self.live:
+            on = asyncio.get_running_loop().add_signal_handler
+            on(signal.SIGWINCH, self.redraw)
+            on(signal.SIGTSTP, self.suspend)
+            on(signal.SIGTERM, self.die, signal.SIGTERM)
 
     def _take_keys(self) -> None:
         mode = termios.tcgetattr(self._keys)
