@@ -35,7 +35,9 @@ def target(tmp_path: Path) -> Path:
 
 
 def parts_in(directory: Path) -> list[str]:
-    return [name for name in left_in(directory) if name.endswith(".ftpart")]
+    """Of files; a note is written beside its place, too."""
+    names = [name for name in left_in(directory) if name.endswith(".ftpart")]
+    return [name for name in names if ".note." not in name]
 
 
 def written(directory: Path) -> bool:
