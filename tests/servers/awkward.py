@@ -182,7 +182,7 @@ class AwkwardServer:
         self._sockets: dict[int, socket.socket] = {}
         self._threads: list[threading.Thread] = []
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, port), family=family, backlog=1024)
+        self._listener = socket.create_server((host, port), family=family, backlog=4096)
         self.port: int = self._listener.getsockname()[1]
         self._waker, self._wakee = socket.socketpair()
         self._acceptor = threading.Thread(target=self._accept, name="awkward-accept")
