@@ -290,6 +290,7 @@ examples:
   ftnet request --data-json '{"name": "Ada"}' http://localhost:8080/api
   ftnet request -X PUT -H 'content-type: text/csv' -d @table.csv http://localhost:8080/table
   ftnet request --json https://example.com/ | jq .profile.durations
+  ftnet request --har page.har https://example.com/       keep it for the browser's developer tools
   ftnet request --http3 --resolve example.com:443:127.0.0.1 -k https://example.com/
 
 """
@@ -328,6 +329,10 @@ def request_command(commands: Subparsers) -> None:
     add("-f", "--fail", action="store_true", help="no body and exit 22 on a status of 400 or more")
     add("--profile", action="store_true", help="draw the phases of the request to stderr")
     add("--json", action="store_true", help="print one JSON object: status, header, profile, data")
+    add("--har", metavar="FILE",
+        help="write the request to FILE as an HTTP Archive (HAR 1.2), also when it fails: phases,"
+        " header without credentials and cookies, and the body unless -o has it or it is over"
+        " 64 MiB; - is stdout, where the body is then left out")  # fmt: skip
     add("-s", "--silent", action="store_true", help="no error messages")
     add("-v", "--verbose", action="store_true", help="both headers and the connection to stderr")
 

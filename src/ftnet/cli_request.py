@@ -25,6 +25,8 @@ from ftnet.url import prepare_url
 if TYPE_CHECKING:
     import argparse
 
+    from ftnet.cli_har import Archive
+
 _FORM = "application/x-www-form-urlencoded"
 _JSON = "application/json"
 
@@ -35,20 +37,34 @@ def run(args: argparse.Namespace) -> int:
     Raises `ftnet.cli.CommandError` for what ends the command with a message.
     """
     try:
-        if args.json and args.output == "-":
-            raise cli.CommandError(cli.USAGE, "--json and -o - would both write to stdout")
+        check_stdout(args)
         url = checked_url(args.url)
         options = request_options(args, url)
         settings = cli.client_settings(args)
         if options["enableChunked"]:  # streamed, so its size costs no memory
             settings["max_body_bytes"] = args.max_filesize
-        exchange = Exchange(args, url, open_sink(args))
+        sink = open_sink(args)
+        try:
+            archive = open_archive(args, options)
+        except cli.CommandError:
+            sink.discard()
+            raise
+        exchange = Exchange(args, url, sink, archive)
         exchange.perform(settings, options)
     except cli.CommandError as error:
         if args.json:
             print_json(refusal("request", error.message))
         raise
     return exchange.report()
+
+
+def check_stdout(args: argparse.Namespace) -> None:
+    """CommandError where two things would be written to stdout."""
+    given = {"--json": args.json, "--har -": args.har == "-", "-o -": args.output == "-"}
+    to_stdout = [option for option, wanted in given.items() if wanted]
+    if len(to_stdout) > 1:
+        reason = f"{' and '.join(to_stdout)} would both write to stdout"
+        raise cli.CommandError(cli.USAGE, reason)
 
 
 def checked_url(
@@ -132,13 +148,30 @@ def read_data(text: str) -> bytes:
 
 def open_sink(args: argparse.Namespace) -> Sink:
     """Where the body goes; CommandError when the file can't be made."""
+    if args.har == "-" and args.output is None:
+        return FileSink(os.devnull)
     if args.output is None or args.output == "-":
         guarded = args.output is None and sys.stdout.isatty()
         return StreamSink(sys.stdout.buffer, guarded=guarded)
+    return _file_sink(args.output)
+
+
+def _file_sink(path: str) -> Sink:
     try:
-        return FileSink(args.output)
+        return FileSink(path)
     except OSError as error:
-        raise _cannot_write(args.output, error) from None
+        raise _cannot_write(path, error) from None
+
+
+def open_archive(args: argparse.Namespace, options: dict[str, Any]) -> Archive | None:
+    """Where ``--har`` goes, if anywhere; CommandError when the file can't be made."""
+    if args.har is None:
+        return None
+    to_stdout = args.har == "-"
+    sink = StreamSink(sys.stdout.buffer, guarded=False) if to_stdout else _file_sink(args.har)
+    from ftnet.cli_har import Archive  # with what it needs, loaded only for those who ask
+
+    return Archive(args.har, sink, options, keeps_body=args.output is None)
 
 
 def _cannot_write(path: str | None, error: OSError) -> cli.CommandError:
@@ -161,10 +194,13 @@ class Exchange:
     reader slows the transfer down. What a callback meets ends the request and is raised after it.
     """
 
-    def __init__(self, args: argparse.Namespace, url: str, sink: Sink) -> None:
+    def __init__(
+        self, args: argparse.Namespace, url: str, sink: Sink, archive: Archive | None = None
+    ) -> None:
         self._args = args
         self._url = url
         self._sink = sink
+        self._archive = archive
         self._task: Any = None
         self._met: BaseException | None = None
         self._refused: str | None = None  # the status line that -f ends the command with
@@ -183,6 +219,8 @@ class Exchange:
         finally:
             if not complete:
                 self._sink.discard()
+            if self._archive is not None:
+                self._archive.end(self._error or self._result)
         if complete:
             self._publish()
 
@@ -244,6 +282,8 @@ class Exchange:
         self._ended = time.monotonic()
 
     def _take_headers(self, event: Any) -> None:
+        if self._archive is not None:
+            self._archive.head = event
         lines = [status_line(event), *(f"{n}: {v}" for n, v in event.header.raw_items())]
         if self._args.verbose:
             for line in lines:
@@ -254,6 +294,8 @@ class Exchange:
             self._sink.write("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
 
     def _take_chunk(self, event: Any) -> None:
+        if self._archive is not None:
+            self._archive.take(event.data)
         if self._refused is None:
             self._sink.write(event.data)
 

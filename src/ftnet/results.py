@@ -118,6 +118,11 @@ class Headers(Mapping[str, str]):
         return self._items.copy()
 
     @property
+    def raw(self) -> bytes:
+        """The header block as it came, status line and final empty line included."""
+        return self._raw
+
+    @property
     def set_cookies(self) -> list[str]:
         """Each Set-Cookie value, in order; never joined, as a cookie may hold a comma."""
         return self.get_all("set-cookie")
