@@ -216,13 +216,13 @@ class Exchange:
                 ft.run(self._start, client, options)
                 self._conclude()
             complete = self._result is not None and self._refused is None
+            if complete:
+                self._publish()
         finally:
             if not complete:
                 self._sink.discard()
             if self._archive is not None:
                 self._archive.end(self._error or self._result)
-        if complete:
-            self._publish()
 
     def _start(self, client: Any, options: dict[str, Any]) -> None:
         if self._args.verbose:

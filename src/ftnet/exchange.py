@@ -149,53 +149,64 @@ def content(exchange: Exchange, method: str) -> Content:
         return Content(-1, 0, False, None, None, False)
     coding = response.header.get("content-encoding", "").strip().lower()
     coded = coding not in ("", "identity")
-    data = exchange.body
-    if data is None:
-        data = getattr(exchange.outcome, "data", None)
     bodiless = method == "HEAD" or response.statusCode in _WITHOUT_BODY
     if bodiless or (method == "CONNECT" and 200 <= response.statusCode < 300):
-        return Content(0, 0, False, data, "", False)
-    text, rewritten = _text(data, response.header.get("content-type"))
+        return Content(0, 0, False, None, "", False)
+    data = None if isinstance(exchange.body, int) else exchange.body
+    text, rewritten = None, False
+    if data is not None:
+        text = _text(data, response.header.get("content-type"))
+    elif exchange.body is None and hasattr(exchange.outcome, "data"):
+        data = exchange.outcome.data
+        text = _text(data, response.header.get("content-type"))
+        rewritten = text is None and not _is_buffer(data)
+        if rewritten:
+            text = msgspec.json.encode(data).decode()
     size = _length(exchange, data)
-    encoded = size if size >= 0 and not coded else _size_as_it_came(exchange)
-    if size < 0:
-        size = len(text.encode("utf-8", "replace")) if coded and text is not None else encoded
-    return Content(encoded, size, coded, None if isinstance(data, int) else data, text, rewritten)
+    encoded = size if size >= 0 and not coded else _size_as_it_came(response, exchange)
+    if size < 0 and not coded:
+        size = encoded
+    if size < 0 and text is not None:
+        size = len(text.encode("utf-8", "replace"))
+    return Content(encoded, size, coded, data, text, rewritten)
+
+
+def _is_buffer(data: Any) -> bool:
+    try:
+        memoryview(data)
+    except TypeError:
+        return False
+    return True
 
 
 def _length(exchange: Exchange, data: Any) -> int:
     """Bytes of the body out of any content coding; -1: they were made into something else."""
-    if exchange.body is not None and isinstance(data, int):
-        return data
-    if data is None and exchange.response is not None and exchange.response.statusCode != 206:
-        return int(getattr(exchange.outcome, "dataLength", -1))  # of 206 it is the whole file's
-    try:
+    if isinstance(exchange.body, int):
+        return exchange.body
+    if _is_buffer(data):
         return memoryview(data).nbytes
-    except TypeError:
-        return -1
+    partial = exchange.response is not None and exchange.response.statusCode == 206
+    return -1 if partial else int(getattr(exchange.outcome, "dataLength", -1))
 
 
-def _size_as_it_came(exchange: Exchange) -> int:
-    response, profile = exchange.response, exchange.profile
-    if response is None or exchange.error is not None:
-        return -1
+def _size_as_it_came(response: HttpResult | HeadersReceived, exchange: Exchange) -> int:
+    """What the Content-Length of a whole response says.
+
+    `Profile.receivedBytedCount` can't tell: headers of interim responses and of proxies are in it.
+    """
     told = response.header.get("content-length", "")
-    if told.isascii() and told.isdecimal() and "transfer-encoding" not in response.header:
-        return int(told)
-    if profile is None or profile.redirectStart:
+    if exchange.error is not None or "transfer-encoding" in response.header:
         return -1
-    return max(-1, profile.receivedBytedCount - len(response.header.raw))
+    return int(told) if told.isascii() and told.isdecimal() else -1
 
 
-def _text(data: Any, content_type: str | None) -> tuple[str | None, bool]:
-    """The body as text (None: binary, or not there), and whether it had to be written anew."""
-    if data is None or isinstance(data, str):
-        return data, False
+def _text(data: Any, content_type: str | None) -> str | None:
+    """The body where it is text; None for binary, and for what JSON was decoded to."""
+    if isinstance(data, str):
+        return data
+    if not _is_buffer(data):
+        return None
     try:
-        raw = bytes(memoryview(data))
-    except TypeError:
-        return msgspec.json.encode(data).decode(), True
-    try:
-        return raw.decode(content_charset(content_type)), False
+        return bytes(memoryview(data)).decode(content_charset(content_type))
     except UnicodeDecodeError:
-        return None, False
+        return None

@@ -19,6 +19,7 @@ _VERSIONS: Final = {"http/1.1": "HTTP/1.1", "h2": "HTTP/2", "quic": "HTTP/3"}
 _UNKNOWN: Final = "unknown"
 #: What Chrome leaves out of the HAR files that it calls sanitized.
 _SENSITIVE: Final = frozenset({"authorization", "cookie", "set-cookie"})
+_URLS: Final = frozenset({"location", "content-location"})
 
 
 def to_har(
@@ -161,7 +162,10 @@ def _version(exchange: Exchange) -> str:
 
 
 def _kept(fields: list[tuple[str, str]], sensitive: bool) -> list[tuple[str, str]]:
-    return [field for field in fields if sensitive or field[0].lower() not in _SENSITIVE]
+    if sensitive:
+        return fields
+    safe = [field for field in fields if field[0].lower() not in _SENSITIVE]
+    return [(n, redact(value) if n.lower() in _URLS else value) for n, value in safe]
 
 
 def _pairs(cookie: str) -> list[dict[str, Any]]:
