@@ -339,6 +339,18 @@ def test_an_early_answer_adds_up_too(plain: ft.Client) -> None:
     assert entry["timings"]["send"] > 0
 
 
+def test_behind_a_proxy_the_peer_is_the_proxy_and_sizes_are_the_servers(
+    http_proxy: Any, nginx: Any
+) -> None:
+    url = f"{nginx.https}/seen"
+    with ft.Client(proxy=http_proxy.url, no_proxy="", ca=nginx.ca, trust_env=False) as client:
+        result = fetch(client, url)
+    entry = check_har(to_har([(url, result)]))
+    assert entry["connection"] == str(http_proxy.port)
+    assert entry["request"]["headersSize"] == result.data["request_length"]
+    assert entry["response"]["bodySize"] == int(result.header["content-length"])
+
+
 def test_downloads_and_uploads(plain: ft.Client, server: Any, tmp_path: Path) -> None:
     asked = {"url": f"{server.http}/bytes/7000", "filePath": str(tmp_path / "file")}
     entry = check_har(to_har([(asked, plain.downloadFile(asked).result(LIMIT))]))

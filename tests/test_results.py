@@ -51,6 +51,10 @@ def test_names_keep_order_and_the_case_they_came_in_first(headers: Headers) -> N
     assert len(headers) == 4
 
 
+def test_the_block_is_there_as_it_came(headers: Headers) -> None:
+    assert headers.raw == RAW
+
+
 def test_raw_items_are_the_lines_as_they_came(headers: Headers) -> None:
     assert [name for name, _ in headers.raw_items()] == [
         "Content-Type",

@@ -68,7 +68,8 @@ def _entry(exchange: Exchange, sensitive: bool) -> dict[str, Any]:
         entry |= {"serverIPAddress": profile.peerIP, "connection": str(profile.port)}
     if profile.redirectStart:
         entry["comment"] = "Redirects were followed: the response is that of the last request."
-    return {**entry, "_profile": to_dict(profile)}
+    # the first is what Chrome's developer tools, and those that read its files, ask for
+    return {**entry, "_resourceType": "fetch", "_profile": to_dict(profile)}
 
 
 # ---- times
