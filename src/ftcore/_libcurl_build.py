@@ -46,6 +46,7 @@ ffi.cdef(
 
     void SSL_CTX_set_keylog_callback(void *, void *);
     void *SSL_get_SSL_CTX(void *);
+    void SSL_CTX_set_info_callback(void *, void *);
     int SSL_CTX_set_ex_data(void *, int, void *);
     void *SSL_CTX_get_ex_data(void *, int);
     int SSL_set_fd(void *, int);

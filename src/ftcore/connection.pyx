@@ -4,7 +4,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 
-from ftcore.handle cimport handle_set_constants, handle_set_network, handle_set_trust
+from ftcore.handle cimport (
+    handle_set_constants, handle_set_network, handle_set_trust, handle_shook_hands,
+)
 from ftcore.libcurl cimport (
     CURLE_AGAIN, CURLE_OK, CURLE_OUT_OF_MEMORY, CURLE_RECV_ERROR, CURLE_SEND_ERROR,
     CURLINFO_ACTIVESOCKET, CURLINFO_OS_ERRNO, CURLINFO_PRIVATE, CURLINFO_TLS_SSL_PTR,
@@ -12,12 +14,14 @@ from ftcore.libcurl cimport (
     CURLOPT_CONNECT_ONLY, CURLOPT_CONNECT_TO, CURLOPT_ERRORBUFFER, CURLOPT_HTTPPROXYTUNNEL,
     CURLOPT_HTTP_VERSION, CURLOPT_INTERFACE, CURLOPT_IPRESOLVE, CURLOPT_LOCALPORT,
     CURLOPT_OPENSOCKETDATA, CURLOPT_OPENSOCKETFUNCTION, CURLOPT_PRIVATE, CURLOPT_SHARE,
-    CURLOPT_SSL_ENABLE_ALPN, CURLOPT_TCP_KEEPALIVE, CURLOPT_TCP_KEEPIDLE, CURLOPT_TCP_KEEPINTVL,
-    CURLOPT_TCP_NODELAY, CURLOPT_URL, CURLSSLBACKEND_OPENSSL, CURL_HTTP_VERSION_1_1,
-    CURL_IPRESOLVE_V4, CURL_IPRESOLVE_V6, curl, curl_sockaddr, curl_tlssessioninfo,
+    CURLOPT_SOCKOPTDATA, CURLOPT_SOCKOPTFUNCTION, CURLOPT_SSL_ENABLE_ALPN, CURLOPT_TCP_KEEPALIVE,
+    CURLOPT_TCP_KEEPIDLE, CURLOPT_TCP_KEEPINTVL, CURLOPT_TCP_NODELAY, CURLOPT_URL,
+    CURLSSLBACKEND_OPENSSL, CURL_HTTP_VERSION_1_1, CURL_IPRESOLVE_V4, CURL_IPRESOLVE_V6, curl,
+    curl_sockaddr, curl_tlssessioninfo,
 )
 from ftcore.multi cimport (
-    multi_add, multi_close_socket, multi_free, multi_new, multi_open_socket, multi_remove,
+    multi_add, multi_close_socket, multi_connect_socket, multi_free, multi_new, multi_open_socket,
+    multi_remove,
 )
 from ftcore.op cimport now_ns
 from ftcore.profile cimport CONNECT_END, FETCH_START, SSL_END
@@ -54,6 +58,12 @@ cdef long connections_alive = 0
 cdef int on_open_socket(void *owner, int purpose, curl_sockaddr *address) noexcept nogil:
     cdef connection *c = <connection *>owner
     return multi_open_socket(c.m, address, &c.opened_at, &c.last_fd, &c.os_errno)
+
+
+cdef int on_connect_socket(void *owner, int fd, int purpose) noexcept nogil:
+    cdef connection *c = <connection *>owner
+    multi_connect_socket(c.m, fd, &c.opened_at)
+    return 0
 
 
 cdef void on_ready(void *owner, int fd, unsigned ready) noexcept nogil:
@@ -132,6 +142,8 @@ cdef int set_options(connection *c, settings *set, const connecting *asked) noex
     failed |= curl.easy_setopt(e, CURLOPT_ERRORBUFFER, c.error)
     failed |= curl.easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket)
     failed |= curl.easy_setopt(e, CURLOPT_OPENSOCKETDATA, c)
+    failed |= curl.easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_connect_socket)
+    failed |= curl.easy_setopt(e, CURLOPT_SOCKOPTDATA, c)
     failed |= curl.easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, multi_close_socket)
     failed |= curl.easy_setopt(e, CURLOPT_CLOSESOCKETDATA, c.m)
     return failed | set_ends(c, asked)
@@ -184,6 +196,8 @@ cdef connection *connection_new(
     c.release.owner = c
     c.started_at = c.base = now_ns()
     c.m = multi_new(r, on_done, 1)
+    if c.m != NULL:
+        c.m.profiled = 1
     c.easy = curl.easy_init()
     if c.m == NULL or c.easy == NULL or set_options(c, set, asked) != 0 or (
             multi_add(c.m, c.easy) != 0):
@@ -325,11 +339,13 @@ cdef void read_phases(connection *c) noexcept nogil:
     cdef phases *p = &c.ph
     cdef source *s = NULL
     cdef int64_t at
+    cdef int64_t shook[2]
+    handle_shook_hands(c.easy, shook)
     if c.last_fd >= 0 and c.r.sources[c.last_fd].kept:
         s = &c.r.sources[c.last_fd]
     p.at[FETCH_START] = c.started_at
     at = timing_read_connect(
-        c.easy, s, c.opened_at, p, c.base, c.started_at, c.tls)
+        c.easy, s, c.opened_at, shook, p, c.base, c.started_at, c.tls)
     if c.fd >= 0 and p.at[CONNECT_END] == 0:
         p.at[CONNECT_END] = at
     if c.fd >= 0 and c.tls and p.at[SSL_END] == 0:

@@ -1,23 +1,28 @@
 """What every libcurl handle of a Client is set to, whatever it is for."""
 from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memcpy, strlen
 from posix.unistd cimport write
 
 from ftcore.libcurl cimport (
-    CURL, CURLE_OK, CURLE_SSL_CACERT_BADFILE, CURLOPT_ACCEPT_ENCODING, CURLOPT_BUFFERSIZE,
-    CURLOPT_CAINFO, CURLOPT_CAPATH, CURLOPT_COOKIEFILE, CURLOPT_DOH_SSL_VERIFYHOST,
-    CURLOPT_DOH_SSL_VERIFYPEER, CURLOPT_DOH_URL, CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS,
-    CURLOPT_HTTP_CONTENT_DECODING, CURLOPT_INTERFACE, CURLOPT_NOPROXY, CURLOPT_NOSIGNAL,
-    CURLOPT_PROTOCOLS_STR, CURLOPT_PROXY, CURLOPT_PROXY_CAINFO, CURLOPT_PROXY_CAPATH,
-    CURLOPT_PROXY_SSL_VERIFYHOST, CURLOPT_PROXY_SSL_VERIFYPEER, CURLOPT_REDIR_PROTOCOLS_STR,
-    CURLOPT_RESOLVE, CURLOPT_SSLCERT, CURLOPT_SSLKEY, CURLOPT_SSL_CTX_DATA,
-    CURLOPT_SSL_CTX_FUNCTION, CURLOPT_SSL_VERIFYHOST, CURLOPT_SSL_VERIFYPEER,
+    CURL, CURLE_OK, CURLE_SSL_CACERT_BADFILE, CURLINFO_TLS_SSL_PTR, CURLOPT_ACCEPT_ENCODING,
+    CURLOPT_BUFFERSIZE, CURLOPT_CAINFO, CURLOPT_CAPATH, CURLOPT_COOKIEFILE,
+    CURLOPT_DOH_SSL_VERIFYHOST, CURLOPT_DOH_SSL_VERIFYPEER, CURLOPT_DOH_URL,
+    CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS, CURLOPT_HTTP_CONTENT_DECODING, CURLOPT_INTERFACE,
+    CURLOPT_NOPROXY, CURLOPT_NOSIGNAL, CURLOPT_PROTOCOLS_STR, CURLOPT_PROXY, CURLOPT_PROXY_CAINFO,
+    CURLOPT_PROXY_CAPATH, CURLOPT_PROXY_SSL_VERIFYHOST, CURLOPT_PROXY_SSL_VERIFYPEER,
+    CURLOPT_REDIR_PROTOCOLS_STR, CURLOPT_RESOLVE, CURLOPT_SSLCERT, CURLOPT_SSLKEY,
+    CURLOPT_SSL_CTX_DATA, CURLOPT_SSL_CTX_FUNCTION, CURLOPT_SSL_VERIFYHOST, CURLOPT_SSL_VERIFYPEER,
     CURLOPT_SUPPRESS_CONNECT_HEADERS, CURLOPT_TCP_KEEPALIVE, CURLOPT_TCP_KEEPIDLE,
-    CURLOPT_TCP_KEEPINTVL, CURLOPT_TCP_NODELAY, CURLOPT_USERAGENT, curl,
+    CURLOPT_TCP_KEEPINTVL, CURLOPT_TCP_NODELAY, CURLOPT_USERAGENT, CURLSSLBACKEND_OPENSSL, curl,
+    curl_tlssessioninfo,
 )
+from ftcore.op cimport now_ns
 from ftcore.settings cimport pthread_mutex_lock, pthread_mutex_unlock, settings
 
 cdef enum:
+    SSL_CB_HANDSHAKE_START = 0x10
+    SSL_CB_HANDSHAKE_DONE = 0x20
     X509_V_FLAG_TRUSTED_FIRST = 0x8000  # as libcurl has them
     X509_V_FLAG_PARTIAL_CHAIN = 0x80000
 
@@ -48,9 +53,37 @@ cdef void *ca_store(settings *set) noexcept nogil:
     return set.ca_store
 
 
+cdef void on_handshake(const void *ssl, int what, int result) noexcept nogil:
+    """The first time of each counts: session tickets come as handshakes of their own."""
+    cdef void *context
+    cdef int which = 0 if what == SSL_CB_HANDSHAKE_START else 1
+    if what != SSL_CB_HANDSHAKE_START and what != SSL_CB_HANDSHAKE_DONE:
+        return
+    context = curl.ssl_ctx_of(<void *>ssl)
+    if curl.ssl_ctx_get_ex(context, curl.shook_index[which]) == NULL:
+        curl.ssl_ctx_set_ex(context, curl.shook_index[which], <void *><uintptr_t>now_ns())
+
+
+cdef void handle_shook_hands(CURL *e, int64_t *shook) noexcept nogil:
+    cdef curl_tlssessioninfo *session = NULL
+    cdef void *context
+    cdef int i
+    shook[0] = shook[1] = 0
+    if curl.ssl_ctx_set_info == NULL:
+        return
+    curl.easy_getinfo(e, CURLINFO_TLS_SSL_PTR, &session)
+    if session == NULL or session.internals == NULL or session.backend != CURLSSLBACKEND_OPENSSL:
+        return
+    context = curl.ssl_ctx_of(session.internals)
+    for i in range(2):
+        shook[i] = <int64_t><uintptr_t>curl.ssl_ctx_get_ex(context, curl.shook_index[i])
+
+
 cdef int on_ssl_context(CURL *easy, void *context, void *owner) noexcept nogil:
     cdef settings *set = <settings *>owner
     cdef void *store
+    if curl.ssl_ctx_set_info != NULL:
+        curl.ssl_ctx_set_info(context, on_handshake)
     if set.keylog_fd >= 0:
         curl.ssl_ctx_set_ex(context, curl.keylog_index, owner)
         curl.keylog_set(context, on_keylog)
@@ -104,7 +137,7 @@ cdef int handle_set_trust(CURL *e, settings *set) noexcept nogil:
         failed |= curl.easy_setopt(e, CURLOPT_PROXY_SSL_VERIFYHOST, <long>0)
         failed |= curl.easy_setopt(e, CURLOPT_DOH_SSL_VERIFYPEER, <long>0)
         failed |= curl.easy_setopt(e, CURLOPT_DOH_SSL_VERIFYHOST, <long>0)
-    if set.keylog_fd >= 0 or keeps_store(set):
+    if curl.ssl_ctx_set_info != NULL or set.keylog_fd >= 0 or keeps_store(set):
         failed |= curl.easy_setopt(e, CURLOPT_SSL_CTX_FUNCTION, on_ssl_context)
         failed |= curl.easy_setopt(e, CURLOPT_SSL_CTX_DATA, set)
     return failed

@@ -58,6 +58,10 @@ cdef struct curl_table:
     int (*ssl_ctx_set_ex)(void *, int, void *) noexcept nogil
     void *(*ssl_ctx_get_ex)(void *, int) noexcept nogil
     int keylog_index
+    # ... for the moments of a handshake, which its SSL_CTX keeps; NULL as well
+    void (*ssl_ctx_set_info)(
+        void *, void (*)(const void *, int, int) noexcept nogil) noexcept nogil
+    int shook_index[2]
     # ... and for the end of what is sent over TLS; NULL as well
     int (*ssl_set_fd)(void *, int) noexcept nogil
     int (*ssl_shutdown)(void *) noexcept nogil
@@ -108,7 +112,6 @@ cdef enum:
     CURLSSLBACKEND_OPENSSL = 1
 
     CURL_HTTP_VERSION_1_1 = 2
-    CURL_HTTP_VERSION_2_0 = 3
     CURL_HTTP_VERSION_2TLS = 4
     CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE = 5
     CURL_HTTP_VERSION_3 = 30
@@ -176,6 +179,7 @@ cdef enum:
     CURLOPT_ACCEPT_ENCODING = 10102
     CURLOPT_PRIVATE = 10103
     CURLOPT_SSL_CTX_DATA = 10109
+    CURLOPT_SOCKOPTDATA = 10149
     CURLOPT_OPENSOCKETDATA = 10164
     CURLOPT_SEEKDATA = 10168
     CURLOPT_NOPROXY = 10177
@@ -193,6 +197,7 @@ cdef enum:
     CURLOPT_READFUNCTION = 20012
     CURLOPT_HEADERFUNCTION = 20079
     CURLOPT_SSL_CTX_FUNCTION = 20108
+    CURLOPT_SOCKOPTFUNCTION = 20148
     CURLOPT_OPENSOCKETFUNCTION = 20163
     CURLOPT_SEEKFUNCTION = 20167
     CURLOPT_CLOSESOCKETFUNCTION = 20208
@@ -207,7 +212,7 @@ cdef enum:
     CURLINFO_OS_ERRNO = 0x200000 + 25
     CURLINFO_NUM_CONNECTS = 0x200000 + 26
     CURLINFO_PRIMARY_PORT = 0x200000 + 40
-    CURLINFO_HTTP_VERSION = 0x200000 + 46
+    CURLINFO_USED_PROXY = 0x200000 + 66         # 8.7.0
     CURLINFO_TLS_SSL_PTR = 0x400000 + 45
     CURLINFO_ACTIVESOCKET = 0x500000 + 44
     CURLINFO_SIZE_UPLOAD_T = 0x600000 + 7
@@ -215,7 +220,6 @@ cdef enum:
     CURLINFO_TOTAL_TIME_T = 0x600000 + 50
     CURLINFO_NAMELOOKUP_TIME_T = 0x600000 + 51
     CURLINFO_CONNECT_TIME_T = 0x600000 + 52
-    CURLINFO_PRETRANSFER_TIME_T = 0x600000 + 53
     CURLINFO_STARTTRANSFER_TIME_T = 0x600000 + 54
     CURLINFO_APPCONNECT_TIME_T = 0x600000 + 56
     CURLINFO_QUEUE_TIME_T = 0x600000 + 65       # 8.6.0

@@ -1,7 +1,10 @@
 """Fills the table of libcurl's functions, once, at import."""
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport int64_t, uintptr_t
 
 from ftcore import _libcurl
+
+cdef enum:
+    CRYPTO_EX_INDEX_SSL_CTX = 1
 
 library = _libcurl.find()
 
@@ -52,9 +55,10 @@ cdef void fill() except *:
     curl.version_num = library.version_num
 
 
-cdef void fill_keylog() except *:
-    """OpenSSL's key-log hook, and a place in its SSL_CTX to remember the file in."""
+cdef void fill_ssl_hooks() except *:
+    """OpenSSL's hooks for key logs and handshakes, and places in its SSL_CTX for what they need."""
     global curl
+    cdef int i
     cdef int (*new_index)(int, long, void *, void *, void *, void *) noexcept nogil
     new_index = <int (*)(int, long, void *, void *, void *, void *) noexcept nogil>address(
         "CRYPTO_get_ex_new_index")
@@ -67,8 +71,14 @@ cdef void fill_keylog() except *:
     curl.ssl_ctx_get_ex = <void *(*)(void *, int) noexcept nogil>address("SSL_CTX_get_ex_data")
     if not library.ssl_version.startswith("OpenSSL") or new_index == NULL:
         curl.keylog_set = NULL
-    else:
-        curl.keylog_index = new_index(1, 0, NULL, NULL, NULL, NULL)  # CRYPTO_EX_INDEX_SSL_CTX
+        return
+    curl.keylog_index = new_index(CRYPTO_EX_INDEX_SSL_CTX, 0, NULL, NULL, NULL, NULL)
+    if sizeof(void *) >= sizeof(int64_t):
+        curl.ssl_ctx_set_info = \
+            <void (*)(void *, void (*)(const void *, int, int) noexcept nogil) noexcept nogil>(
+                address("SSL_CTX_set_info_callback"))
+        for i in range(2):
+            curl.shook_index[i] = new_index(CRYPTO_EX_INDEX_SSL_CTX, 0, NULL, NULL, NULL, NULL)
 
 
 cdef void fill_shutdown():
@@ -106,7 +116,7 @@ cdef void start() except *:
         raise ImportError(f"curl_global_init failed: {curl.easy_strerror(code).decode()}")
 
 fill()
-fill_keylog()
+fill_ssl_hooks()
 fill_shutdown()
 fill_ca_store()
 start()

@@ -21,15 +21,27 @@ cdef struct multi:
     int sockets            # open ones, idle included
     void *spare            # the owner's list of prepared handles
     long http_version      # the owner's
+    void (*watches)(CURL *, int fd) noexcept nogil  # one waits for bytes on a socket; or NULL
+    int profiled           # transfers added whose phases are wanted
+    int at_work            # the socket that libcurl was told is ready, while it reads; -1: none
+    int64_t first_at       # when the first byte that it has for libcurl came in; 0: unknown
+    int64_t last_at        # ... and the last
 
 cdef multi *multi_new(reactor *, done_function, long keep_connections) noexcept nogil
 cdef void multi_free(multi *) noexcept nogil
 cdef int multi_add(multi *, CURL *) noexcept nogil
 cdef void multi_remove(multi *, CURL *) noexcept nogil
-# For CURLOPT_OPENSOCKETFUNCTION and CURLOPT_CLOSESOCKETFUNCTION
-# The former tells when the first was opened, which is the last, and why one was not.
+# For CURLOPT_OPENSOCKETFUNCTION, CURLOPT_SOCKOPTFUNCTION and CURLOPT_CLOSESOCKETFUNCTION
+# The first two tell when the first was opened, which is the last, and why one was not.
 cdef int multi_open_socket(
     multi *, curl_sockaddr *, int64_t *opened_at, int *last, long *os_errno) noexcept nogil
+cdef void multi_connect_socket(multi *, int fd, int64_t *opened_at) noexcept nogil
 cdef int multi_close_socket(void *, int fd) noexcept nogil
+# When the bytes that libcurl reads just now from this socket came in, the first or the last of
+# them, as the kernel noted it; 0: it did not, or libcurl reads from another.
+cdef int64_t multi_first_came_at(multi *, int fd) noexcept nogil
+cdef int64_t multi_last_came_at(multi *, int fd) noexcept nogil
+# TCP stands: asked for once, as soon as may be.
+cdef void multi_stands(multi *, int fd) noexcept nogil
 
 cdef long multis_alive

@@ -12,12 +12,23 @@ from ftcore.libcurl cimport (
 )
 from ftcore.op cimport now_ns
 from ftcore.reactor cimport (
-    POLLER_ERROR, POLLER_READ, POLLER_WRITE, defer, reactor_forget, reactor_source,
-    reactor_timer_clear, reactor_timer_set, reactor_watch, source, undefer,
+    POLLER_ERROR, POLLER_READ, POLLER_WRITE, defer, reactor_forget, reactor_from_wall,
+    reactor_source, reactor_stamp, reactor_timer_clear, reactor_timer_set, reactor_watch, source,
+    undefer,
 )
 
 cdef extern from "c/sock.h" nogil:
     int sock_open(int, int, int)
+    unsigned sock_connect_us(int)
+    int64_t sock_first_came_at(int)
+    int64_t sock_last_came_at(int)
+    int64_t sock_datagram_came_at(int)
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum: SOCK_DGRAM
+
+cdef enum:
+    SOCK_TYPE_MASK = 0xF  # Linux has flags beside it
 
 
 cdef void act(multi *m, int fd, int flags) noexcept nogil:
@@ -35,7 +46,60 @@ cdef void act(multi *m, int fd, int flags) noexcept nogil:
         message = curl.multi_info_read(m.handle, &left)
 
 
+cdef void look(multi *m, int fd) noexcept nogil:
+    """When did what libcurl is about to read come in? Once it is read the kernel has forgotten.
+
+    Of a response in one segment, which most are, the first byte came in with the last; but the
+    kernel does not tell segments, so it is asked twice where a response may begin.
+    """
+    cdef source *s = &m.r.sources[fd]
+    if not s.kept:
+        return  # of libcurl's own
+    multi_stands(m, fd)
+    if s.datagrams:
+        return
+    if not s.stamped:
+        s.stamped = True
+        reactor_stamp(m.r, fd)
+        s = &m.r.sources[fd]
+    m.last_at = reactor_from_wall(m.r, sock_last_came_at(fd))
+    m.first_at = m.last_at
+    if (s.fresh or s.shared) and m.last_at:
+        m.first_at = reactor_from_wall(m.r, sock_first_came_at(fd))
+
+
+cdef void multi_stands(multi *m, int fd) noexcept nogil:
+    cdef source *s = &m.r.sources[fd]
+    cdef int64_t took = 0
+    if s.stands_at or s.opened_at == 0:
+        return
+    s.stands_at = now_ns()
+    if not s.datagrams:
+        took = sock_connect_us(fd) * 1000
+    if took and s.opened_at + took < s.stands_at:
+        s.stands_at = s.opened_at + took
+
+
+cdef int64_t came_at(multi *m, int fd, int64_t at) noexcept nogil:
+    cdef int64_t now
+    if m.profiled == 0 or fd < 0 or fd != m.at_work:
+        return 0
+    if m.r.sources[fd].datagrams:
+        at = reactor_from_wall(m.r, sock_datagram_came_at(fd))
+    now = now_ns()
+    return at if at < now else now
+
+
+cdef int64_t multi_first_came_at(multi *m, int fd) noexcept nogil:
+    return came_at(m, fd, m.first_at)
+
+
+cdef int64_t multi_last_came_at(multi *m, int fd) noexcept nogil:
+    return came_at(m, fd, m.last_at)
+
+
 cdef void on_ready(void *owner, int fd, unsigned ready) noexcept nogil:
+    cdef multi *m = <multi *>owner
     cdef int flags = 0
     if ready & POLLER_READ:
         flags |= CURL_CSELECT_IN
@@ -43,7 +107,12 @@ cdef void on_ready(void *owner, int fd, unsigned ready) noexcept nogil:
         flags |= CURL_CSELECT_OUT
     if ready & POLLER_ERROR:
         flags |= CURL_CSELECT_ERR
-    act(<multi *>owner, fd, flags)
+    m.at_work = fd
+    m.first_at = m.last_at = 0
+    if m.profiled and not ready & POLLER_ERROR:
+        look(m, fd)
+    act(m, fd, flags)
+    m.at_work = -1
 
 
 cdef int on_socket(CURL *easy, int fd, int what, void *owner, void *unused) noexcept nogil:
@@ -61,8 +130,10 @@ cdef int on_socket(CURL *easy, int fd, int what, void *owner, void *unused) noex
         s.ready = on_ready
         s.owner = m
         s.single = False  # not idle any more
-        if what & CURL_POLL_IN and s.answered_at == 0:
-            s.answered_at = now_ns()
+        if what & CURL_POLL_IN and s.kept:
+            multi_stands(m, fd)
+            if m.watches != NULL:
+                m.watches(easy, fd)
     return -1 if reactor_watch(m.r, fd, wanted) else 0
 
 
@@ -109,6 +180,7 @@ cdef multi *multi_new(reactor *r, done_function done, long keep_connections) noe
         return NULL
     m.r = r
     m.done = done
+    m.at_work = -1
     m.deadline = INT64_MAX
     m.timer.owner = m
     m.timer.fire = on_due
@@ -153,8 +225,9 @@ cdef int multi_open_socket(
     """The descriptor, or -1. Ours to close, so its registration may be kept between requests."""
     cdef int fd
     cdef source *s
+    cdef int64_t now = now_ns()
     if opened_at[0] == 0:
-        opened_at[0] = now_ns()
+        opened_at[0] = now
     fd = sock_open(address.family, address.socktype, address.protocol)
     if fd < 0:
         os_errno[0] = errno
@@ -168,11 +241,24 @@ cdef int multi_open_socket(
     s.owner = m
     s.wanted = s.registered = 0
     s.kept = True
-    s.single = False
-    s.answered_at = s.rtt_at = 0
+    s.single = s.stamped = s.shared = s.fresh = False
+    s.datagrams = address.socktype & SOCK_TYPE_MASK == SOCK_DGRAM
+    s.opened_at = now
+    s.stands_at = s.rtt_at = 0
     m.sockets += 1
+    if s.datagrams and m.profiled:
+        reactor_stamp(m.r, fd)
     last[0] = fd
     return fd
+
+
+cdef void multi_connect_socket(multi *m, int fd, int64_t *opened_at) noexcept nogil:
+    """It was opened and set up, which took its time; now it connects."""
+    cdef source *s = &m.r.sources[fd]
+    cdef int64_t now = now_ns()
+    if opened_at[0] == s.opened_at:
+        opened_at[0] = now
+    s.opened_at = now
 
 
 cdef int multi_close_socket(void *owner, int fd) noexcept nogil:

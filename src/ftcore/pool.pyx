@@ -29,9 +29,11 @@ from ftcore.settings cimport template
 from ftcore.sink cimport SINK_FAILED, SINK_START_OVER, sink_answer, sink_end, sink_open
 from ftcore.slot cimport (
     EARLY_END, ENDED, NEW, RUNNING, START_OVER, WAITING, origin, pool, slot, slot_clear, slot_free,
-    slot_new, slot_prepare, xfer,
+    slot_new, slot_prepare, slot_watches, xfer,
 )
-from ftcore.timing cimport timing_add_bytes, timing_leave_connection, timing_read_phases
+from ftcore.timing cimport (
+    timing_add_bytes, timing_arrived_at, timing_leave_connection, timing_read_phases,
+)
 
 cdef extern from "<errno.h>" nogil:
     enum: EBUSY
@@ -76,6 +78,7 @@ cdef int add_multi(pool *p, long http_version) noexcept nogil:
     if m == NULL:
         return -1
     m.http_version = http_version
+    m.watches = slot_watches
     p.multis[p.multi_count] = m
     p.multi_count += 1
     return p.multi_count - 1
@@ -278,6 +281,7 @@ cdef void start(pool *p, xfer *x) noexcept nogil:
     x.s = s
     x.counted = not (x.t.multiplex and g.multiplexed)
     x.filed = has_file(x)
+    s.m.profiled += x.t.profile
     p.running += x.counted
     p.files += x.filed
     g.running += 1
@@ -358,6 +362,7 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
             timing_leave_connection(s, g.single)
         multi_remove(s.m, s.easy)
         remember_idle(g, s.place, g.multiplexed)
+        s.m.profiled -= x.t.profile
         g.running -= 1
         p.running -= x.counted
         p.files -= x.filed
@@ -438,7 +443,7 @@ cdef int follow(xfer *x) noexcept nogil:
         return outcome
     if x.hops == 1:
         x.ph.at[REDIRECT_START] = x.ph.at[FETCH_START]
-    x.ph.at[REDIRECT_END] = now_ns()
+    x.ph.at[REDIRECT_END] = timing_arrived_at(x.s)
     return send_again(x)
 
 

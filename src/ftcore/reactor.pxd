@@ -49,7 +49,12 @@ cdef struct source:
     bint single          # plain HTTP/1 and idle: whatever comes in now is wrong
     unsigned rtt_us      # the kernel's, and when it was asked
     int64_t rtt_at
-    int64_t answered_at  # when something was first waited for on it: TCP stands
+    int64_t opened_at    # just before it began to connect; tells it from others of its number
+    int64_t stands_at    # TCP stands
+    bint datagrams       # QUIC
+    bint stamped         # the kernel notes when bytes came in
+    bint shared          # h2 and h3
+    bint fresh           # nothing of the answer has come in yet
 
 cdef struct deferred:
     # Work for a little later; queued at most once.
@@ -84,6 +89,9 @@ cdef struct reactor:
     int64_t turn         # counts calls of reactor_step
     int64_t armed        # what the poller's own timer is set to
     int64_t epoch_offset
+    int64_t wall_offset  # the same, at most WALL_EVERY old: the wall clock is slewed, or set
+    int64_t wall_at
+    int stamping         # owned; a socket that keeps the kernel's stamps switched on; 0: not open
     slab *reading        # one hold; sockets read into it, one after the other
     size_t reading_used
     size_t read_now      # bytes of streams, in this turn
@@ -110,6 +118,10 @@ cdef bint reactor_hold(reactor *, int fd) noexcept nogil
 cdef int reactor_look_up(reactor *, lookup *, op *o) noexcept nogil
 # In a forked child: it has none of those threads.
 cdef void reactor_after_fork() noexcept nogil
+# The kernel notes from now on when what comes in on a socket did. May move the sources.
+cdef void reactor_stamp(reactor *, int fd) noexcept nogil
+# A moment of the wall clock, as the kernel's stamps are, on our clock; 0 stays 0.
+cdef int64_t reactor_from_wall(reactor *, int64_t wall) noexcept nogil
 cdef int reactor_watch(reactor *, int fd, unsigned wanted) noexcept nogil
 cdef void reactor_forget(reactor *, int fd) noexcept nogil
 cdef void reactor_emit(reactor *, event *) noexcept nogil

@@ -9,15 +9,16 @@ from ftcore.decode cimport (
     DECODE_NO_MEMORY, DECODE_OK, DECODE_STOPPED, decoder_feed, decoder_left, decoder_new,
 )
 from ftcore.libcurl cimport CURLE_BAD_CONTENT_ENCODING, CURL_WRITEFUNC_PAUSE
+from ftcore.multi cimport multi_first_came_at, multi_last_came_at
 from ftcore.op cimport (
     EVENT_CHUNK, EVENT_HEADERS, EVENT_PROGRESS, OUTCOME_BAD_FRAMING, OUTCOME_BODY_TOO_LARGE,
     OUTCOME_FILE, OUTCOME_NO_MEMORY, OUTCOME_TOO_MANY_INTERIM, SLAB_ROOM, event, now_ns, slab,
     slab_hold, word_get,
 )
-from ftcore.reactor cimport defer, reactor_emit, reactor_event
+from ftcore.reactor cimport defer, reactor_emit, reactor_event, source
 from ftcore.sink cimport SINK_READY, SINK_START_OVER, sink_answer, sink_begin, sink_write
 from ftcore.slot cimport (
-    EARLY_END, START_OVER, WANT_CHUNKS, WANT_HEADERS, WANT_PROGRESS, slot, xfer,
+    EARLY_END, START_OVER, WANT_CHUNKS, WANT_HEADERS, WANT_PROGRESS, slot, slot_connection, xfer,
 )
 
 cdef extern from "<strings.h>" nogil:
@@ -105,6 +106,7 @@ cdef bint end_of_block(slot *s) noexcept nogil:
     """The blank line came. False: the transfer must not go on."""
     cdef xfer *x = s.x
     s.head_over = True
+    note_arrival(s)
     if s.status < 200:
         s.interim += 1
         if s.interim > INTERIM_AT_MOST:
@@ -188,6 +190,27 @@ cdef void response_catch_up(slot *s) noexcept nogil:
         reactor_emit(x.home.r, e)
 
 
+cdef void begin_answer(slot *s, bint shared) noexcept nogil:
+    cdef source *connection = slot_connection(s)
+    cdef int64_t came_at = 0
+    s.answered_at = now_ns() if s.continued else s.first_byte_at
+    if connection == NULL or not s.x.t.profile:
+        return
+    # behind "100 Continue", in one read with it, only the last byte is surely of the answer
+    came_at = multi_last_came_at(s.m, s.used_fd) if s.continued else (
+        multi_first_came_at(s.m, s.used_fd))
+    if came_at:
+        s.answered_at = came_at
+    connection.fresh = False
+    connection.shared = shared
+
+
+cdef void note_arrival(slot *s) noexcept nogil:
+    """Something of the answer is there; of QUIC it is asked at the end."""
+    if s.x.t.profile:
+        s.last_at = s.m.last_at if s.m.last_at and s.m.at_work == s.used_fd else now_ns()
+
+
 cdef size_t response_header(char *line, size_t size, size_t count, void *owner) noexcept nogil:
     """Each line of each header block, and trailers."""
     cdef slot *s = <slot *>owner
@@ -211,7 +234,7 @@ cdef size_t response_header(char *line, size_t size, size_t count, void *owner) 
             if s.status == 100:
                 s.continued = True
             elif s.answered_at == 0:
-                s.answered_at = now_ns() if s.continued else s.first_byte_at
+                begin_answer(s, length > 5 and line[5] == 0x32)
         elif s.head_over:
             return length  # a trailer
     if not keep_line(s, line, length):
@@ -408,6 +431,7 @@ cdef size_t response_body(char *data, size_t size, size_t count, void *owner) no
     """Body bytes as they stand in the message, out of their transfer coding."""
     cdef slot *s = <slot *>owner
     cdef size_t length = size * count
+    note_arrival(s)
     if s.swallowing:
         return length
     if s.redirecting:

@@ -16,7 +16,7 @@ from ftcore.libcurl cimport CURL, curl_slist
 from ftcore.multi cimport multi
 from ftcore.op cimport atomic_word, event, op, slab
 from ftcore.profile cimport phases
-from ftcore.reactor cimport deferred, reactor, timer_node
+from ftcore.reactor cimport deferred, reactor, source, timer_node
 from ftcore.settings cimport settings, template
 from ftcore.sink cimport sink
 
@@ -57,6 +57,8 @@ cdef struct slot:
     bint other_file          # an ETag that is not the one asked for
     bint swallowing          # libcurl will send the request again: this body is nobody's
     int fd                   # the last socket opened; -1: none
+    int used_fd              # the socket that the answer is awaited on; -1: not known yet
+    int64_t used_since       # ... when it was opened, which tells it from others of its number
     long open_errno          # why opening one failed
     bint redirecting         # this body is not for the caller
     char codings[256]        # its content-encoding
@@ -73,9 +75,13 @@ cdef struct slot:
     event *last_chunk        # may grow while `last_turn` is the current one
     int64_t last_turn
     int64_t opened_at        # connectStart
+    int64_t shook[2]         # TLS began, and was through
     int64_t ready_at         # connected, about to send
-    int64_t first_byte_at
-    int64_t answered_at      # the same, "100 Continue" left out
+    int64_t first_byte_at    # when libcurl told of it
+    int64_t answered_at      # the answer's first byte came in, "100 Continue" left out
+    int64_t last_at          # its last one so far did
+    char ip[46]              # of the peer, once connected
+    int port
     bint continued           # something came that was no answer yet
     char error[256]
 
@@ -168,6 +174,10 @@ cdef long slots_alive
 
 cdef slot *slot_new(multi *, settings *) noexcept nogil
 cdef void slot_free(slot *) noexcept nogil
+# For multi.watches: a transfer waits for its answer on a socket.
+cdef void slot_watches(CURL *, int fd) noexcept nogil
+# What the reactor knows of the connection that the answer comes in on; NULL: none, or closed.
+cdef source *slot_connection(slot *) noexcept nogil
 # Ready for a new response.
 cdef void slot_clear(slot *) noexcept nogil
 # Sets the handle to what the transfer needs; nothing of an earlier one is left. 0, or a CURLcode.

@@ -1,27 +1,32 @@
 """A libcurl handle, set to what a transfer needs."""
 from libc.stddef cimport size_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport strncpy
 
 from ftcore.body cimport body_read, body_seek
 from ftcore.buffers cimport memory_drop
 from ftcore.decode cimport decoder_free
 from ftcore.libcurl cimport (
-    CURL, CURLE_OK, CURLINFO_REQUEST_SIZE, CURLOPT_CLOSESOCKETDATA, CURLOPT_CLOSESOCKETFUNCTION,
-    CURLOPT_CUSTOMREQUEST, CURLOPT_ERRORBUFFER, CURLOPT_EXPECT_100_TIMEOUT_MS, CURLOPT_HEADERDATA,
-    CURLOPT_HEADERFUNCTION, CURLOPT_HTTPGET, CURLOPT_HTTPHEADER, CURLOPT_HTTP_VERSION,
-    CURLOPT_NOBODY, CURLOPT_OPENSOCKETDATA, CURLOPT_OPENSOCKETFUNCTION, CURLOPT_PIPEWAIT,
-    CURLOPT_POST, CURLOPT_POSTFIELDS, CURLOPT_POSTFIELDSIZE_LARGE, CURLOPT_PREREQDATA,
-    CURLOPT_PREREQFUNCTION, CURLOPT_PRIVATE, CURLOPT_READDATA, CURLOPT_READFUNCTION,
-    CURLOPT_REQUEST_TARGET, CURLOPT_SEEKDATA, CURLOPT_SEEKFUNCTION, CURLOPT_SHARE,
-    CURLOPT_UPLOAD_BUFFERSIZE, CURLOPT_URL, CURLOPT_WRITEDATA, CURLOPT_WRITEFUNCTION,
-    CURL_PREREQFUNC_ABORT, CURL_READFUNC_ABORT, CURL_READFUNC_PAUSE, CURL_SEEKFUNC_FAIL,
-    CURL_SEEKFUNC_OK, curl, curl_sockaddr,
+    CURL, CURLE_OK, CURLINFO_ACTIVESOCKET, CURLINFO_PRIVATE, CURLINFO_REQUEST_SIZE,
+    CURLOPT_CLOSESOCKETDATA, CURLOPT_CLOSESOCKETFUNCTION, CURLOPT_CUSTOMREQUEST,
+    CURLOPT_ERRORBUFFER, CURLOPT_EXPECT_100_TIMEOUT_MS, CURLOPT_HEADERDATA, CURLOPT_HEADERFUNCTION,
+    CURLOPT_HTTPGET, CURLOPT_HTTPHEADER, CURLOPT_HTTP_VERSION, CURLOPT_NOBODY,
+    CURLOPT_OPENSOCKETDATA, CURLOPT_OPENSOCKETFUNCTION, CURLOPT_PIPEWAIT, CURLOPT_POST,
+    CURLOPT_POSTFIELDS, CURLOPT_POSTFIELDSIZE_LARGE, CURLOPT_PREREQDATA, CURLOPT_PREREQFUNCTION,
+    CURLOPT_PRIVATE, CURLOPT_READDATA, CURLOPT_READFUNCTION, CURLOPT_REQUEST_TARGET,
+    CURLOPT_SEEKDATA, CURLOPT_SEEKFUNCTION, CURLOPT_SHARE, CURLOPT_SOCKOPTDATA,
+    CURLOPT_SOCKOPTFUNCTION, CURLOPT_UPLOAD_BUFFERSIZE, CURLOPT_URL, CURLOPT_WRITEDATA,
+    CURLOPT_WRITEFUNCTION, CURL_PREREQFUNC_ABORT, CURL_READFUNC_ABORT, CURL_READFUNC_PAUSE,
+    CURL_SEEKFUNC_FAIL, CURL_SEEKFUNC_OK, curl, curl_sockaddr,
 )
 from ftcore.handle cimport (
-    BUFFER, handle_set_constants, handle_set_network, handle_set_trust,
+    BUFFER, handle_set_constants, handle_set_network, handle_set_trust, handle_shook_hands,
 )
-from ftcore.multi cimport multi, multi_close_socket, multi_open_socket
+from ftcore.multi cimport (
+    multi, multi_close_socket, multi_connect_socket, multi_open_socket, multi_stands,
+)
 from ftcore.op cimport OUTCOME_FILE, OUTCOME_NOT_REPEATED, now_ns
+from ftcore.reactor cimport source
 from ftcore.settings cimport settings, template
 from ftcore.response cimport must_breathe, progress, response_body, response_header
 
@@ -32,6 +37,51 @@ cdef enum:
 cdef int on_open_socket(void *owner, int purpose, curl_sockaddr *address) noexcept nogil:
     cdef slot *s = <slot *>owner
     return multi_open_socket(s.m, address, &s.opened_at, &s.fd, &s.open_errno)
+
+
+cdef int on_connect_socket(void *owner, int fd, int purpose) noexcept nogil:
+    """CURLOPT_SOCKOPTFUNCTION: the last thing before it connects."""
+    cdef slot *s = <slot *>owner
+    multi_connect_socket(s.m, fd, &s.opened_at)
+    return 0
+
+
+cdef void slot_watches(CURL *easy, int fd) noexcept nogil:
+    cdef slot *s = NULL
+    curl.easy_getinfo(easy, CURLINFO_PRIVATE, &s)
+    if s != NULL and s.ready_at and s.first_byte_at == 0:
+        use(s, fd)
+
+
+cdef void use(slot *s, int fd) noexcept nogil:
+    """The answer will come in on this socket."""
+    cdef source *used
+    if fd < 0 or fd >= s.m.r.source_count:
+        return
+    used = &s.m.r.sources[fd]
+    used.fresh = True
+    s.used_fd = fd
+    s.used_since = used.opened_at
+
+
+cdef source *slot_connection(slot *s) noexcept nogil:
+    cdef source *used
+    if s.used_fd < 0 or s.used_fd >= s.m.r.source_count:
+        return NULL
+    used = &s.m.r.sources[s.used_fd]
+    return used if used.kept and used.opened_at == s.used_since else NULL
+
+
+cdef void note_connection(slot *s) noexcept nogil:
+    """What can be asked for only while the transfer has its connection."""
+    cdef int fd = -1
+    if s.opened_at:
+        handle_shook_hands(s.easy, s.shook)
+    if s.opened_at or s.x.t.multiplex:  # of others `slot_watches` hears
+        curl.easy_getinfo(s.easy, CURLINFO_ACTIVESOCKET, &fd)
+        use(s, fd)
+        if s.opened_at and fd >= 0:
+            multi_stands(s.m, fd)
 
 
 cdef int on_ready_to_send(
@@ -45,6 +95,10 @@ cdef int on_ready_to_send(
         # the connection was dead and libcurl would send a POST again: the peer may have acted on it
         s.verdict = OUTCOME_NOT_REPEATED
         return CURL_PREREQFUNC_ABORT
+    if s.x.t.profile:
+        note_connection(s)
+        strncpy(s.ip, peer, sizeof(s.ip) - 1)
+        s.port = peer_port
     s.ready_at = now_ns()
     return 0
 
@@ -83,7 +137,7 @@ cdef slot *slot_new(multi *m, settings *set) noexcept nogil:
         free(s)
         return NULL
     s.m = m
-    s.fd = -1
+    s.fd = s.used_fd = -1
     slots_alive += 1
     return s
 
@@ -117,9 +171,12 @@ cdef void slot_clear(slot *s) noexcept nogil:
     s.other_file = s.swallowing = False
     s.taken = s.wire = 0
     s.last_chunk = NULL
-    s.opened_at = s.ready_at = s.first_byte_at = s.answered_at = 0
+    s.opened_at = s.shook[0] = s.shook[1] = s.ready_at = 0
+    s.first_byte_at = s.answered_at = s.last_at = 0
     s.continued = False
-    s.fd = -1
+    s.fd = s.used_fd = -1
+    s.used_since = 0
+    s.port = 0
     s.open_errno = 0
     s.error[0] = 0
 
@@ -134,6 +191,8 @@ cdef int set_callbacks(slot *s) noexcept nogil:
     failed |= curl.easy_setopt(e, CURLOPT_HEADERDATA, s)
     failed |= curl.easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket)
     failed |= curl.easy_setopt(e, CURLOPT_OPENSOCKETDATA, s)
+    failed |= curl.easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_connect_socket)
+    failed |= curl.easy_setopt(e, CURLOPT_SOCKOPTDATA, s)
     failed |= curl.easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, multi_close_socket)
     failed |= curl.easy_setopt(e, CURLOPT_CLOSESOCKETDATA, s.m)
     failed |= curl.easy_setopt(e, CURLOPT_PREREQFUNCTION, on_ready_to_send)

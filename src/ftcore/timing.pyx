@@ -1,21 +1,23 @@
 """When each phase was, as libcurl and our callbacks know it; and what its counters say."""
 from libc.stdint cimport int64_t
-from libc.string cimport strncpy
+from libc.string cimport memcpy, strncpy
 
 from ftcore.libcurl cimport (
     CURL, CURLINFO_ACTIVESOCKET, CURLINFO_APPCONNECT_TIME_T, CURLINFO_CONNECT_TIME_T,
-    CURLINFO_HEADER_SIZE, CURLINFO_HTTP_VERSION, CURLINFO_NAMELOOKUP_TIME_T, CURLINFO_NUM_CONNECTS,
-    CURLINFO_POSTTRANSFER_TIME_T, CURLINFO_PRETRANSFER_TIME_T, CURLINFO_PRIMARY_IP,
-    CURLINFO_PRIMARY_PORT, CURLINFO_QUEUE_TIME_T, CURLINFO_REQUEST_SIZE, CURLINFO_SIZE_DOWNLOAD_T,
-    CURLINFO_SIZE_UPLOAD_T, CURLINFO_STARTTRANSFER_TIME_T, CURLINFO_TOTAL_TIME_T,
-    CURL_HTTP_VERSION_1_1, CURL_HTTP_VERSION_2_0, CURL_HTTP_VERSION_3, curl,
+    CURLINFO_HEADER_SIZE, CURLINFO_NAMELOOKUP_TIME_T, CURLINFO_NUM_CONNECTS,
+    CURLINFO_POSTTRANSFER_TIME_T, CURLINFO_PRIMARY_IP, CURLINFO_PRIMARY_PORT, CURLINFO_QUEUE_TIME_T,
+    CURLINFO_REQUEST_SIZE, CURLINFO_SIZE_DOWNLOAD_T, CURLINFO_SIZE_UPLOAD_T,
+    CURLINFO_STARTTRANSFER_TIME_T, CURLINFO_USED_PROXY, curl,
 )
+from ftcore.handle cimport handle_shook_hands
+from ftcore.multi cimport multi_last_came_at
+from ftcore.op cimport now_ns
 from ftcore.profile cimport (
     CONNECT_END, CONNECT_START, DNS_END, DNS_START, FETCH_START, QUEUE_END, REQUEST_END,
     REQUEST_START, RESPONSE_END, RESPONSE_START, SSL_END, SSL_START, phases,
 )
 from ftcore.reactor cimport reactor, source
-from ftcore.slot cimport request_url, slot, xfer
+from ftcore.slot cimport request_url, slot, slot_connection, xfer
 
 cdef extern from "c/sock.h" nogil:
     unsigned sock_rtt_us(int)
@@ -36,16 +38,29 @@ cdef int64_t micros(CURL *e, int what) noexcept nogil:
     return us * 1000
 
 
+cdef int connection_fd(slot *s) noexcept nogil:
+    """The socket that the answer came in on; -1: it is closed."""
+    cdef int fd = -1
+    if s.used_fd >= 0:
+        return s.used_fd if slot_connection(s) != NULL else -1
+    curl.easy_getinfo(s.easy, CURLINFO_ACTIVESOCKET, &fd)
+    return fd if fd < s.m.r.source_count else -1
+
+
 cdef void timing_leave_connection(slot *s, bint single) noexcept nogil:
     """Before the handle is removed: what must be known of the connection while it is idle."""
-    cdef int fd = -1
-    curl.easy_getinfo(s.easy, CURLINFO_ACTIVESOCKET, &fd)
-    if fd < 0 or fd >= s.m.r.source_count:
+    cdef int fd = connection_fd(s)
+    if fd < 0:
         return
     # over TLS, session tickets may well come in while it is idle
     s.m.r.sources[fd].single = single and url_scheme(request_url(s.x)) == 1
     if s.has_length and s.has_coding:
         sock_end(fd)
+
+
+cdef int64_t timing_arrived_at(slot *s) noexcept nogil:
+    cdef int64_t at = multi_last_came_at(s.m, s.used_fd)
+    return at if at else s.last_at if s.last_at else now_ns()
 
 
 cdef void timing_add_bytes(slot *s, int64_t *sent, int64_t *received) noexcept nogil:
@@ -82,21 +97,24 @@ cdef void timing_read_peer(CURL *easy, phases *p) noexcept nogil:
     p.port = <int>port if port > 0 else 0
 
 
+cdef int protocol(slot *s) noexcept nogil:
+    """Of "HTTP/1.1 200 OK", "HTTP/2 200"; 0: none that has a name here."""
+    if s.head_length < 8 or s.head[5] == 0x31 and s.head[7] != 0x31:
+        return 0
+    return s.head[5] - 0x30 if 0x31 <= s.head[5] <= 0x33 else 0
+
+
 cdef void read_peer(slot *s, phases *p) noexcept nogil:
-    cdef long version = 0
-    cdef int fd = -1
-    timing_read_peer(s.easy, p)
-    if s.first_byte_at:
-        curl.easy_getinfo(s.easy, CURLINFO_HTTP_VERSION, &version)
-        if version == CURL_HTTP_VERSION_1_1:
-            p.http = 1
-        elif version == CURL_HTTP_VERSION_2_0:
-            p.http = 2
-        elif version == CURL_HTTP_VERSION_3:
-            p.http = 3
+    cdef int fd
+    if s.ready_at:
+        memcpy(p.ip, s.ip, sizeof(p.ip))
+        p.port = s.port
+    else:
+        timing_read_peer(s.easy, p)
+    p.http = protocol(s) if s.first_byte_at else 0
     if p.http != 3:
-        curl.easy_getinfo(s.easy, CURLINFO_ACTIVESOCKET, &fd)
-        if fd >= 0 and fd < s.m.r.source_count:
+        fd = connection_fd(s)
+        if fd >= 0:
             p.rtt_us = smoothed_rtt(s.m.r, &s.m.r.sources[fd], fd)
 
 
@@ -107,38 +125,41 @@ cdef int64_t not_before(phases *p, int which, int64_t at, int64_t floor) noexcep
 
 
 cdef int64_t timing_read_connect(
-        CURL *easy, source *connection, int64_t opened_at, phases *p, int64_t base, int64_t at,
-        bint tls) noexcept nogil:
+        CURL *easy, source *connection, int64_t opened_at, const int64_t *shook, phases *p,
+        int64_t base, int64_t at, bint tls) noexcept nogil:
     cdef int64_t lookup = micros(easy, CURLINFO_NAMELOOKUP_TIME_T)
     cdef int64_t tcp = micros(easy, CURLINFO_CONNECT_TIME_T)
     cdef int64_t app = micros(easy, CURLINFO_APPCONNECT_TIME_T)
+    cdef int64_t stands = base + tcp if tcp else 0
+    cdef long proxied = 0
     p.at[DNS_START] = at
     if lookup == 0 and opened_at == 0:
         return at
-    at = not_before(p, DNS_END, base + lookup if lookup else opened_at, at)
+    lookup = base + lookup if lookup else opened_at
+    at = not_before(p, DNS_END, opened_at if 0 < opened_at < lookup else lookup, at)
     if opened_at == 0 and tcp == 0:
         return at
     at = not_before(p, CONNECT_START, opened_at if opened_at else at, at)
-    if tcp == 0 and tls and connection != NULL and connection.answered_at:
-        # libcurl tells of the TCP connection when TLS is through; we saw it wait for the answer
-        return not_before(p, SSL_START, connection.answered_at, at)
-    if tcp == 0:
+    curl.easy_getinfo(easy, CURLINFO_USED_PROXY, &proxied)
+    if connection != NULL and connection.stands_at and (tls or tcp and not proxied):
+        stands = connection.stands_at
+    if stands == 0:
         return at
     if not tls:
-        return not_before(p, CONNECT_END, base + tcp, at)
-    at = not_before(p, SSL_START, base + tcp, at)
-    if app == 0:
+        return not_before(p, CONNECT_END, stands, at)
+    at = not_before(p, SSL_START, shook[0] if proxied and shook[0] else stands, at)
+    if app == 0 and shook[1] == 0:
         return at
-    at = not_before(p, SSL_END, base + app, at)
+    at = not_before(p, SSL_END, shook[1] if shook[1] else base + app, at)
     return not_before(p, CONNECT_END, at, at)
 
 
 cdef source *source_of(slot *s) noexcept nogil:
     """What the reactor knows of the last socket that was opened; NULL: there is none any more."""
-    cdef source *connection = NULL
-    if s.fd >= 0:
+    cdef source *connection = slot_connection(s)
+    if connection == NULL and s.used_fd < 0 and s.fd >= 0 and s.m.r.sources[s.fd].kept:
         connection = &s.m.r.sources[s.fd]
-    return connection if connection != NULL and connection.kept else NULL
+    return connection
 
 
 cdef bint is_sent(slot *s, bint likely) noexcept nogil:
@@ -161,11 +182,10 @@ cdef void read_exchange(
     cdef bint answered = s.answered_at != 0
     if s.ready_at == 0:
         return
-    at = not_before(
-        p, REQUEST_START,
-        base + micros(s.easy, CURLINFO_PRETRANSFER_TIME_T) if s.first_byte_at else s.ready_at, at)
-    curl.easy_getinfo(s.easy, CURLINFO_SIZE_UPLOAD_T, &uploaded)
-    curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &request)
+    at = not_before(p, REQUEST_START, s.ready_at, at)
+    if not answered and outcome >= 0:
+        curl.easy_getinfo(s.easy, CURLINFO_SIZE_UPLOAD_T, &uploaded)
+        curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &request)
     if is_sent(s, answered or outcome < 0 or (
             request and (s.x.bare or uploaded == s.x.body_length))):
         sent = micros(s.easy, CURLINFO_POSTTRANSFER_TIME_T)
@@ -179,18 +199,20 @@ cdef void read_exchange(
         return
     at = not_before(p, RESPONSE_START, s.answered_at, at)
     if p.at[REQUEST_END] > at and (s.x.bare or s.x.body_length == 0):
-        p.at[REQUEST_END] = at  # rounding: without a body there is no answer before the end
+        p.at[REQUEST_END] = at  # the kernel had sent it, but had not come back to say so
     if outcome == 0:
         if p.at[REQUEST_END] > at:
             at = p.at[REQUEST_END]
-        not_before(p, RESPONSE_END, base + micros(s.easy, CURLINFO_TOTAL_TIME_T), at)
+        not_before(p, RESPONSE_END, timing_arrived_at(s), at)
 
 
 cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
     """Fills x.ph; before the handle is removed.
 
-    libcurl's times count from the start of the hop. They are tied to our clock at the first
-    header line, where both are known; before that, at the moment the transfer was handed over.
+    The kernel tells when bytes came in, callbacks where an event happens tell the rest. Of the
+    look-up, of waiting for a stream and of the request's end only libcurl knows. Its times count
+    from the start of the hop; they are tied to our clock at the first header line, where both are
+    known; before that, at the moment the transfer was handed over.
     """
     cdef phases *p = &x.ph
     cdef long connects = 0
@@ -203,7 +225,7 @@ cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
         if base < at:
             base = at
     # waiting inside libcurl for a connection to multiplex on is queueing too
-    at = base + micros(s.easy, CURLINFO_QUEUE_TIME_T)
+    at = base + (micros(s.easy, CURLINFO_QUEUE_TIME_T) if x.t.multiplex else 0)
     p.at[FETCH_START] = at
     if not x.altered:
         p.at[QUEUE_END] = at
@@ -211,13 +233,16 @@ cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
     p.received = x.received_before
     timing_add_bytes(s, &p.sent, &p.received)
     read_peer(s, p)
-    curl.easy_getinfo(s.easy, CURLINFO_NUM_CONNECTS, &connects)
+    if s.opened_at:
+        curl.easy_getinfo(s.easy, CURLINFO_NUM_CONNECTS, &connects)
+        if s.ready_at == 0 and tls:
+            handle_shook_hands(s.easy, s.shook)
     if connects == 0 and s.ready_at:
         p.reused = True
         for i in range(DNS_START, CONNECT_END + 1):
             p.at[i] = at
     else:
-        at = timing_read_connect(s.easy, source_of(s), s.opened_at, p, base, at, tls)
+        at = timing_read_connect(s.easy, source_of(s), s.opened_at, s.shook, p, base, at, tls)
         if p.http == 3 and p.at[CONNECT_END]:
             p.rtt_us = <unsigned>((p.at[CONNECT_END] - p.at[CONNECT_START]) // 1000)
     read_exchange(s, p, base, at, outcome)

@@ -8,8 +8,14 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/sockios.h>
+#endif
 
 int sock_open(int family, int type, int protocol) {
 #ifdef __linux__
@@ -72,12 +78,17 @@ int sock_name(int fd, int other, char *text, int *port) {
   return 6;
 }
 
+#ifdef __linux__
+static int tcp_info(int fd, struct tcp_info *info) {
+  socklen_t length = sizeof *info;
+  return getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &length) == 0;
+}
+#endif
+
 unsigned sock_rtt_us(int fd) {
 #if defined(__linux__)
   struct tcp_info info;
-  socklen_t length = sizeof info;
-  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0) return 0;
-  return info.tcpi_rtt;
+  return tcp_info(fd, &info) ? info.tcpi_rtt : 0;
 #elif defined(TCP_CONNECTION_INFO)
   struct tcp_connection_info info;
   socklen_t length = sizeof info;
@@ -88,3 +99,72 @@ unsigned sock_rtt_us(int fd) {
   return 0;
 #endif
 }
+
+#ifdef __linux__
+
+unsigned sock_connect_us(int fd) {
+  struct tcp_info info;
+  return tcp_info(fd, &info) && info.tcpi_total_retrans == 0 ? info.tcpi_rtt : 0;
+}
+
+void sock_stamp(int fd) {
+  int on = 1;
+  struct timespec none;
+  if (setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on) == 0)
+    ioctl(fd, SIOCGSTAMPNS, &none);
+}
+
+/* The stamp of the last byte of those asked for. */
+static int64_t came_at(int fd, size_t bytes) {
+  union {
+    struct cmsghdr first;
+    char room[CMSG_SPACE(sizeof(struct timespec))];
+  } control;
+  struct iovec part = {NULL, bytes}; /* over TCP, MSG_TRUNC moves no bytes */
+  struct msghdr message = {.msg_iov = &part,
+                           .msg_iovlen = 1,
+                           .msg_control = control.room,
+                           .msg_controllen = sizeof control.room};
+  struct timespec stamp;
+  if (recvmsg(fd, &message, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT) <= 0) return 0;
+  if (message.msg_controllen < sizeof control.first || control.first.cmsg_type != SCM_TIMESTAMPNS)
+    return 0;
+  memcpy(&stamp, CMSG_DATA(&control.first), sizeof stamp);
+  return (int64_t)stamp.tv_sec * 1000000000 + stamp.tv_nsec;
+}
+
+int64_t sock_first_came_at(int fd) { return came_at(fd, 1); }
+
+int64_t sock_last_came_at(int fd) { return came_at(fd, INT32_MAX); }
+
+int64_t sock_datagram_came_at(int fd) {
+  struct timespec stamp;
+  if (ioctl(fd, SIOCGSTAMPNS, &stamp) < 0) return 0;
+  return (int64_t)stamp.tv_sec * 1000000000 + stamp.tv_nsec;
+}
+
+#else
+
+unsigned sock_connect_us(int fd) {
+  (void)fd;
+  return 0;
+}
+
+void sock_stamp(int fd) { (void)fd; }
+
+int64_t sock_first_came_at(int fd) {
+  (void)fd;
+  return 0;
+}
+
+int64_t sock_last_came_at(int fd) {
+  (void)fd;
+  return 0;
+}
+
+int64_t sock_datagram_came_at(int fd) {
+  (void)fd;
+  return 0;
+}
+
+#endif

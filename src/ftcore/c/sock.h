@@ -2,6 +2,8 @@
 #ifndef FTCORE_SOCK_H
 #define FTCORE_SOCK_H
 
+#include <stdint.h>
+
 /* A non-blocking, close-on-exec socket; -1 with errno. */
 int sock_open(int family, int type, int protocol);
 /* Whether bytes, the end or an error are waiting to be read. */
@@ -18,5 +20,16 @@ void sock_finish(int fd);
 int sock_name(int fd, int other, char *text, int *port);
 /* The kernel's smoothed round-trip time of a TCP connection in µs; 0: unknown. */
 unsigned sock_rtt_us(int fd);
+/* What a TCP connection that has just come to stand took, from its first packet to the answer, in
+ * µs; 0: unknown, or a packet was sent twice. */
+unsigned sock_connect_us(int fd);
+/* The kernel notes from now on when what comes in on a socket did: Linux. */
+void sock_stamp(int fd);
+/* When the first of the bytes of a TCP connection that wait to be read came in, or the last: ns of
+ * CLOCK_REALTIME; 0: unknown, or there are none. They go on waiting. */
+int64_t sock_first_came_at(int fd);
+int64_t sock_last_came_at(int fd);
+/* The same of the datagram that was read last. */
+int64_t sock_datagram_came_at(int fd);
 
 #endif
