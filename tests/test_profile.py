@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import socket
+import sys
 import time
 from typing import Any
 
@@ -23,6 +24,9 @@ from tests.profiles import (
     in_order,
 )
 from tests.servers.awkward import AwkwardServer, Peer
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's stamps are Linux's")
 
 
 def told(origin: Origin) -> dict[str, Any]:
@@ -235,6 +239,56 @@ def test_a_late_handshake_is_seen_in_the_tls_phase() -> None:
         profile = check_profile(fetch(client, f"{late.https}/hello"), tls=True)
     assert profile.durations["ssl"] >= 145
     assert profile.durations["connect"] < profile.durations["ssl"]
+
+
+@linux
+def test_bytes_are_dated_when_they_come_in_not_when_they_are_read(
+    client: ft.Client, origin: Origin
+) -> None:
+    """The thread that reads is kept for a second; the answer comes in meanwhile."""
+    if origin.name == "h3":
+        pytest.skip("what is not acknowledged comes again, and the kernel keeps the last date only")
+    fetch(client, f"{origin.base}/hello")
+    tasks: list[ft.RequestTask] = []
+
+    def busy(_: object) -> None:
+        time.sleep(1)
+
+    def start() -> None:
+        tasks.append(client.request(url=f"{origin.base}/delay?before=150"))
+        client.request(url=f"{origin.base}/hello", success=busy)
+
+    began = time.monotonic()
+    in_run(start)
+    assert time.monotonic() - began >= 1
+    profile = check_profile(tasks[0].result(), **told(origin))
+    assert 145 <= profile.durations["ttfb"] < 700
+    assert profile.durations["total"] < 800
+
+
+@linux
+def test_tcp_stands_when_it_stood_not_when_somebody_looked(plain: ft.Client) -> None:
+    """The thread is kept for a second between the SYN and the look at what came of it."""
+
+    def hello(peer: Peer) -> None:
+        peer.read_request()
+        peer.answer(b"hello")
+
+    def busy(_: object) -> None:
+        time.sleep(1)
+
+    with AwkwardServer(hello) as raw:
+
+        def start() -> ft.RequestTask:
+            task = plain.request(url=raw.url)
+            plain.request(url=raw.url, fail=busy).abort()
+            return task
+
+        began = time.monotonic()
+        profile = in_run(start).result().profile
+    assert time.monotonic() - began >= 1
+    assert profile.durations["total"] >= 1000
+    assert 0 < profile.durations["connect"] < 500
 
 
 def test_an_answer_before_the_request_is_over_is_reported_as_it_was(plain: ft.Client) -> None:

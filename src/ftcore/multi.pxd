@@ -37,6 +37,9 @@ cdef int multi_open_socket(
     multi *, curl_sockaddr *, int64_t *opened_at, int *last, long *os_errno) noexcept nogil
 cdef void multi_connect_socket(multi *, int fd, int64_t *opened_at) noexcept nogil
 cdef int multi_close_socket(void *, int fd) noexcept nogil
+# What libcurl is about to read from a socket: when did it come in? Once it is read the kernel has
+# forgotten.
+cdef void multi_look(multi *, int fd) noexcept nogil
 # When the bytes that libcurl reads just now from this socket came in, the first or the last of
 # them, as the kernel noted it; 0: it did not, or libcurl reads from another.
 cdef int64_t multi_first_came_at(multi *, int fd) noexcept nogil

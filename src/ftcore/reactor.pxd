@@ -55,6 +55,8 @@ cdef struct source:
     bint stamped         # the kernel notes when bytes came in
     bint shared          # h2 and h3
     bint fresh           # nothing of the answer has come in yet
+    bint in_parts        # an answer's bytes were seen to have come in at several times
+    unsigned char looks  # counts answers, to look twice at some
 
 cdef struct deferred:
     # Work for a little later; queued at most once.

@@ -58,6 +58,7 @@ cdef struct slot:
     bint swallowing          # libcurl will send the request again: this body is nobody's
     int fd                   # the last socket opened; -1: none
     int used_fd              # the socket that the answer is awaited on; -1: not known yet
+    bint sent                # libcurl has come back from sending the request, or a part of it
     int64_t used_since       # ... when it was opened, which tells it from others of its number
     long open_errno          # why opening one failed
     bint redirecting         # this body is not for the caller

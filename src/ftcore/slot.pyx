@@ -10,20 +10,21 @@ from ftcore.libcurl cimport (
     CURL, CURLE_OK, CURLINFO_ACTIVESOCKET, CURLINFO_PRIVATE, CURLINFO_REQUEST_SIZE,
     CURLOPT_CLOSESOCKETDATA, CURLOPT_CLOSESOCKETFUNCTION, CURLOPT_CUSTOMREQUEST,
     CURLOPT_ERRORBUFFER, CURLOPT_EXPECT_100_TIMEOUT_MS, CURLOPT_HEADERDATA, CURLOPT_HEADERFUNCTION,
-    CURLOPT_HTTPGET, CURLOPT_HTTPHEADER, CURLOPT_HTTP_VERSION, CURLOPT_NOBODY,
+    CURLOPT_HTTPGET, CURLOPT_HTTPHEADER, CURLOPT_HTTP_VERSION, CURLOPT_NOBODY, CURLOPT_NOPROGRESS,
     CURLOPT_OPENSOCKETDATA, CURLOPT_OPENSOCKETFUNCTION, CURLOPT_PIPEWAIT, CURLOPT_POST,
     CURLOPT_POSTFIELDS, CURLOPT_POSTFIELDSIZE_LARGE, CURLOPT_PREREQDATA, CURLOPT_PREREQFUNCTION,
     CURLOPT_PRIVATE, CURLOPT_READDATA, CURLOPT_READFUNCTION, CURLOPT_REQUEST_TARGET,
     CURLOPT_SEEKDATA, CURLOPT_SEEKFUNCTION, CURLOPT_SHARE, CURLOPT_SOCKOPTDATA,
     CURLOPT_SOCKOPTFUNCTION, CURLOPT_UPLOAD_BUFFERSIZE, CURLOPT_URL, CURLOPT_WRITEDATA,
-    CURLOPT_WRITEFUNCTION, CURL_PREREQFUNC_ABORT, CURL_READFUNC_ABORT, CURL_READFUNC_PAUSE,
-    CURL_SEEKFUNC_FAIL, CURL_SEEKFUNC_OK, curl, curl_sockaddr,
+    CURLOPT_WRITEFUNCTION, CURLOPT_XFERINFODATA, CURLOPT_XFERINFOFUNCTION, CURL_PREREQFUNC_ABORT,
+    CURL_READFUNC_ABORT, CURL_READFUNC_PAUSE, CURL_SEEKFUNC_FAIL, CURL_SEEKFUNC_OK, curl,
+    curl_sockaddr,
 )
 from ftcore.handle cimport (
     BUFFER, handle_set_constants, handle_set_network, handle_set_trust, handle_shook_hands,
 )
 from ftcore.multi cimport (
-    multi, multi_close_socket, multi_connect_socket, multi_open_socket, multi_stands,
+    multi, multi_close_socket, multi_connect_socket, multi_look, multi_open_socket, multi_stands,
 )
 from ftcore.op cimport OUTCOME_FILE, OUTCOME_NOT_REPEATED, now_ns
 from ftcore.reactor cimport source
@@ -31,6 +32,7 @@ from ftcore.settings cimport settings, template
 from ftcore.response cimport must_breathe, progress, response_body, response_header
 
 cdef enum:
+    LONG_SEND = 10000  # ns
     CONTINUE_WITHIN = 300  # ms to wait for "100 Continue"
 
 
@@ -99,7 +101,28 @@ cdef int on_ready_to_send(
         note_connection(s)
         strncpy(s.ip, peer, sizeof(s.ip) - 1)
         s.port = peer_port
+    s.sent = False
     s.ready_at = now_ns()
+    return 0
+
+
+cdef int on_progress(
+        void *owner, int64_t to_come, int64_t came, int64_t to_go, int64_t went) noexcept nogil:
+    """CURLOPT_XFERINFOFUNCTION: between sending the request and the first attempt to read.
+
+    Sending may take long enough for the answer to come in meanwhile: the thread was put aside.
+    libcurl would read it at once, before the poller told of it.
+    """
+    cdef slot *s = <slot *>owner
+    cdef int fd = -1
+    if s.ready_at == 0 or s.sent:
+        return 0
+    s.sent = True
+    if now_ns() - s.ready_at > LONG_SEND:
+        curl.easy_getinfo(s.easy, CURLINFO_ACTIVESOCKET, &fd)
+        if fd >= 0:
+            use(s, fd)
+            multi_look(s.m, fd)
     return 0
 
 
@@ -176,6 +199,7 @@ cdef void slot_clear(slot *s) noexcept nogil:
     s.continued = False
     s.fd = s.used_fd = -1
     s.used_since = 0
+    s.sent = False
     s.port = 0
     s.open_errno = 0
     s.error[0] = 0
@@ -198,6 +222,10 @@ cdef int set_callbacks(slot *s) noexcept nogil:
     failed |= curl.easy_setopt(e, CURLOPT_PREREQFUNCTION, on_ready_to_send)
     failed |= curl.easy_setopt(e, CURLOPT_PREREQDATA, s)
     failed |= curl.easy_setopt(e, CURLOPT_ERRORBUFFER, s.error)
+    if s.x.t.profile:
+        failed |= curl.easy_setopt(e, CURLOPT_XFERINFOFUNCTION, on_progress)
+        failed |= curl.easy_setopt(e, CURLOPT_XFERINFODATA, s)
+        failed |= curl.easy_setopt(e, CURLOPT_NOPROGRESS, <long>0)
     return failed
 
 
