@@ -286,7 +286,11 @@ def test_a_response_without_a_body_has_none(plain: ft.Client, method: str, statu
 
 
 def test_chunks_that_went_to_a_listener_can_be_given_back(plain: ft.Client, server: Any) -> None:
-    asked = {"url": f"{server.http}/bytes/3000", "enableChunked": True}
+    asked = {
+        "url": f"{server.http}/bytes/3000",
+        "enableChunked": True,
+        "responseType": "arraybuffer",
+    }
     chunks: list[bytes] = []
     task = plain.request(asked)
     task.onChunkReceived(lambda event: chunks.append(bytes(event.data)))

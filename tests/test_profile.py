@@ -25,7 +25,6 @@ from tests.profiles import (
 )
 from tests.servers.awkward import AwkwardServer, Peer
 
-
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's stamps are Linux's")
 
 

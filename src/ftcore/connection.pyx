@@ -337,15 +337,14 @@ cdef void connection_read_phases(connection *c, phases *p) noexcept nogil:
 
 cdef void read_phases(connection *c) noexcept nogil:
     cdef phases *p = &c.ph
-    cdef source *s = NULL
-    cdef int64_t at
+    cdef int64_t at, stands_at = 0
     cdef int64_t shook[2]
     handle_shook_hands(c.easy, shook)
     if c.last_fd >= 0 and c.r.sources[c.last_fd].kept:
-        s = &c.r.sources[c.last_fd]
+        stands_at = c.r.sources[c.last_fd].stands_at
     p.at[FETCH_START] = c.started_at
     at = timing_read_connect(
-        c.easy, s, c.opened_at, shook, p, c.base, c.started_at, c.tls)
+        c.easy, c.opened_at, stands_at, shook, p, c.base, c.started_at, c.tls)
     if c.fd >= 0 and p.at[CONNECT_END] == 0:
         p.at[CONNECT_END] = at
     if c.fd >= 0 and c.tls and p.at[SSL_END] == 0:

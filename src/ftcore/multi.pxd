@@ -44,7 +44,7 @@ cdef void multi_look(multi *, int fd) noexcept nogil
 # them, as the kernel noted it; 0: it did not, or libcurl reads from another.
 cdef int64_t multi_first_came_at(multi *, int fd) noexcept nogil
 cdef int64_t multi_last_came_at(multi *, int fd) noexcept nogil
-# TCP stands: asked for once, as soon as may be.
-cdef void multi_stands(multi *, int fd) noexcept nogil
+# When TCP stood: asked for as soon as may be, and remembered.
+cdef int64_t multi_stands(multi *, int fd) noexcept nogil
 
 cdef long multis_alive

@@ -73,16 +73,17 @@ cdef void multi_look(multi *m, int fd) noexcept nogil:
             s.in_parts = s.in_parts or m.first_at < m.last_at
 
 
-cdef void multi_stands(multi *m, int fd) noexcept nogil:
+cdef int64_t multi_stands(multi *m, int fd) noexcept nogil:
     cdef source *s = &m.r.sources[fd]
     cdef int64_t took = 0
     if s.stands_at or s.opened_at == 0:
-        return
+        return s.stands_at
     s.stands_at = now_ns()
     if not s.datagrams:
         took = sock_connect_us(fd) * 1000
     if took and s.opened_at + took < s.stands_at:
         s.stands_at = s.opened_at + took
+    return s.stands_at
 
 
 cdef int64_t came_at(multi *m, int fd, int64_t at) noexcept nogil:

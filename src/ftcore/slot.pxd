@@ -58,7 +58,6 @@ cdef struct slot:
     bint swallowing          # libcurl will send the request again: this body is nobody's
     int fd                   # the last socket opened; -1: none
     int used_fd              # the socket that the answer is awaited on; -1: not known yet
-    bint sent                # libcurl has come back from sending the request, or a part of it
     int64_t used_since       # ... when it was opened, which tells it from others of its number
     long open_errno          # why opening one failed
     bint redirecting         # this body is not for the caller
@@ -76,8 +75,10 @@ cdef struct slot:
     event *last_chunk        # may grow while `last_turn` is the current one
     int64_t last_turn
     int64_t opened_at        # connectStart
+    int64_t stands_at        # TCP stands
     int64_t shook[2]         # TLS began, and was through
     int64_t ready_at         # connected, about to send
+    int64_t sent_at          # libcurl was back from sending the request, or the first part of it
     int64_t first_byte_at    # when libcurl told of it
     int64_t answered_at      # the answer's first byte came in, "100 Continue" left out
     int64_t last_at          # its last one so far did

@@ -83,7 +83,7 @@ cdef void note_connection(slot *s) noexcept nogil:
         curl.easy_getinfo(s.easy, CURLINFO_ACTIVESOCKET, &fd)
         use(s, fd)
         if s.opened_at and fd >= 0:
-            multi_stands(s.m, fd)
+            s.stands_at = multi_stands(s.m, fd)
 
 
 cdef int on_ready_to_send(
@@ -101,7 +101,7 @@ cdef int on_ready_to_send(
         note_connection(s)
         strncpy(s.ip, peer, sizeof(s.ip) - 1)
         s.port = peer_port
-    s.sent = False
+    s.sent_at = 0
     s.ready_at = now_ns()
     return 0
 
@@ -115,10 +115,10 @@ cdef int on_progress(
     """
     cdef slot *s = <slot *>owner
     cdef int fd = -1
-    if s.ready_at == 0 or s.sent:
+    if s.ready_at == 0 or s.sent_at:
         return 0
-    s.sent = True
-    if now_ns() - s.ready_at > LONG_SEND:
+    s.sent_at = now_ns()
+    if s.sent_at - s.ready_at > LONG_SEND:
         curl.easy_getinfo(s.easy, CURLINFO_ACTIVESOCKET, &fd)
         if fd >= 0:
             use(s, fd)
@@ -194,12 +194,11 @@ cdef void slot_clear(slot *s) noexcept nogil:
     s.other_file = s.swallowing = False
     s.taken = s.wire = 0
     s.last_chunk = NULL
-    s.opened_at = s.shook[0] = s.shook[1] = s.ready_at = 0
+    s.opened_at = s.stands_at = s.shook[0] = s.shook[1] = s.ready_at = 0
     s.first_byte_at = s.answered_at = s.last_at = 0
     s.continued = False
     s.fd = s.used_fd = -1
-    s.used_since = 0
-    s.sent = False
+    s.used_since = s.sent_at = 0
     s.port = 0
     s.open_errno = 0
     s.error[0] = 0

@@ -6,14 +6,13 @@ from libc.stdint cimport int64_t
 
 from ftcore.libcurl cimport CURL
 from ftcore.profile cimport phases
-from ftcore.reactor cimport source
 from ftcore.slot cimport slot, xfer
 
 # DNS, connect and TLS moments of a handle whose transfer began at `base`, none before `at`; how far
-# it got. `connection` is the last socket opened, or NULL, `opened_at` when the first was; TLS began
-# and ended at `shook`, as far as that is known.
+# it got. The first socket was opened at `opened_at`, TCP stood at `stands_at`, TLS began and ended
+# at `shook`; 0 where that is not known.
 cdef int64_t timing_read_connect(
-    CURL *, source *connection, int64_t opened_at, const int64_t *shook, phases *, int64_t base,
+    CURL *, int64_t opened_at, int64_t stands_at, const int64_t *shook, phases *, int64_t base,
     int64_t at, bint tls) noexcept nogil
 cdef void timing_read_peer(CURL *, phases *) noexcept nogil
 

@@ -74,7 +74,8 @@ cdef void timing_add_bytes(slot *s, int64_t *sent, int64_t *received) noexcept n
     curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &request)
     curl.easy_getinfo(s.easy, CURLINFO_HEADER_SIZE, &head)
     curl.easy_getinfo(s.easy, CURLINFO_SIZE_DOWNLOAD_T, &body)
-    curl.easy_getinfo(s.easy, CURLINFO_SIZE_UPLOAD_T, &uploaded)
+    if s.x.t.with_body:
+        curl.easy_getinfo(s.easy, CURLINFO_SIZE_UPLOAD_T, &uploaded)
     sent[0] += request if request >= uploaded else request % SEND_BUFFER + uploaded
     received[0] += head + body
 
@@ -125,7 +126,7 @@ cdef int64_t not_before(phases *p, int which, int64_t at, int64_t floor) noexcep
 
 
 cdef int64_t timing_read_connect(
-        CURL *easy, source *connection, int64_t opened_at, const int64_t *shook, phases *p,
+        CURL *easy, int64_t opened_at, int64_t stands_at, const int64_t *shook, phases *p,
         int64_t base, int64_t at, bint tls) noexcept nogil:
     cdef int64_t lookup = micros(easy, CURLINFO_NAMELOOKUP_TIME_T)
     cdef int64_t tcp = micros(easy, CURLINFO_CONNECT_TIME_T)
@@ -141,8 +142,8 @@ cdef int64_t timing_read_connect(
         return at
     at = not_before(p, CONNECT_START, opened_at if opened_at else at, at)
     curl.easy_getinfo(easy, CURLINFO_USED_PROXY, &proxied)
-    if connection != NULL and connection.stands_at and (tls or tcp and not proxied):
-        stands = connection.stands_at
+    if stands_at and (tls or tcp and not proxied):
+        stands = stands_at
     if stands == 0:
         return at
     if not tls:
@@ -154,12 +155,11 @@ cdef int64_t timing_read_connect(
     return not_before(p, CONNECT_END, at, at)
 
 
-cdef source *source_of(slot *s) noexcept nogil:
-    """What the reactor knows of the last socket that was opened; NULL: there is none any more."""
-    cdef source *connection = slot_connection(s)
-    if connection == NULL and s.used_fd < 0 and s.fd >= 0 and s.m.r.sources[s.fd].kept:
-        connection = &s.m.r.sources[s.fd]
-    return connection
+cdef int64_t stands_at(slot *s) noexcept nogil:
+    """When TCP stood; also of a transfer that ended before its connection could be used."""
+    if s.stands_at or s.ready_at or s.fd < 0 or not s.m.r.sources[s.fd].kept:
+        return s.stands_at
+    return s.m.r.sources[s.fd].stands_at
 
 
 cdef bint is_sent(slot *s, bint likely) noexcept nogil:
@@ -167,6 +167,24 @@ cdef bint is_sent(slot *s, bint likely) noexcept nogil:
     if s.x.source == NULL or s.x.bare:
         return likely
     return s.x.source.given == s.x.body_length and likely
+
+
+cdef bint goes_at_once(slot *s) noexcept nogil:
+    """Whether nothing of the request was left to send when an answer came."""
+    return s.x.bare or s.x.source == NULL and s.x.body_length < SEND_BUFFER
+
+
+cdef bint is_simple(slot *s) noexcept nogil:
+    """A request without a body on a connection of its own: it goes out in one piece."""
+    return s.sent_at and not s.x.t.with_body and not s.x.t.multiplex
+
+
+cdef int64_t sent_at(slot *s, int64_t base) noexcept nogil:
+    cdef int64_t sent
+    if is_simple(s):
+        return s.sent_at
+    sent = micros(s.easy, CURLINFO_POSTTRANSFER_TIME_T)
+    return base + sent if sent else 0
 
 
 cdef void read_exchange(
@@ -188,9 +206,9 @@ cdef void read_exchange(
         curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &request)
     if is_sent(s, answered or outcome < 0 or (
             request and (s.x.bare or uploaded == s.x.body_length))):
-        sent = micros(s.easy, CURLINFO_POSTTRANSFER_TIME_T)
+        sent = sent_at(s, base)
         if sent:
-            not_before(p, REQUEST_END, base + sent, at)
+            not_before(p, REQUEST_END, sent, at)
         elif answered:
             p.at[REQUEST_END] = at
     elif answered:  # before the body was sent, which went no further
@@ -198,7 +216,7 @@ cdef void read_exchange(
     if not answered:
         return
     at = not_before(p, RESPONSE_START, s.answered_at, at)
-    if p.at[REQUEST_END] > at and (s.x.bare or s.x.body_length == 0):
+    if p.at[REQUEST_END] > at and goes_at_once(s):
         p.at[REQUEST_END] = at  # the kernel had sent it, but had not come back to say so
     if outcome == 0:
         if p.at[REQUEST_END] > at:
@@ -220,7 +238,7 @@ cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
     cdef bint tls = url_scheme(request_url(x)) == 2
     cdef int64_t base = p.at[FETCH_START]
     cdef int64_t at = base
-    if s.first_byte_at:
+    if s.first_byte_at and (s.opened_at or not is_simple(s)):
         base = s.first_byte_at - micros(s.easy, CURLINFO_STARTTRANSFER_TIME_T)
         if base < at:
             base = at
@@ -242,7 +260,8 @@ cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
         for i in range(DNS_START, CONNECT_END + 1):
             p.at[i] = at
     else:
-        at = timing_read_connect(s.easy, source_of(s), s.opened_at, s.shook, p, base, at, tls)
+        at = timing_read_connect(
+            s.easy, s.opened_at, stands_at(s), s.shook, p, base, at, tls)
         if p.http == 3 and p.at[CONNECT_END]:
             p.rtt_us = <unsigned>((p.at[CONNECT_END] - p.at[CONNECT_START]) // 1000)
     read_exchange(s, p, base, at, outcome)
