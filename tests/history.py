@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ftnet as ft
+from tests.profiles import check_sum
 
 LIMIT = 20.0  # seconds to wait for an end that a test does not bound by itself
 
@@ -122,3 +123,4 @@ def check_phases(profile: ft.Profile, died_in: str) -> None:
     assert all(times[name] == 0 for name in must_not), (died_in, times)
     reached = [times[name] for name in ORDER if times[name]]
     assert reached == sorted(reached), times
+    check_sum(profile)

@@ -432,7 +432,8 @@ def test_json_holds_the_response_and_its_profile(server: Server) -> None:
     assert document["errMsg"] == "request:ok"
     assert document["profile"]["peerIP"] == "127.0.0.1"
     assert set(document["profile"]["durations"]) == {
-        "queue", "dns", "connect", "ssl", "send", "ttfb", "download", "total",
+        "queue", "redirect", "blocked", "dns", "connect", "ssl", "send", "ttfb", "download",
+        "total",
     }  # fmt: skip
 
 

@@ -34,5 +34,6 @@ cdef struct phases:
 cdef class Phases:
     cdef phases p
     cdef int64_t epoch_offset
+    cpdef int64_t micros(self, int which) except -1
 
 cdef Phases phases_object(const phases *p, int64_t epoch_offset)

@@ -8,26 +8,69 @@ MOMENT_NAMES = (
     "request_start", "request_end", "response_start", "response_end", "ended",
 )
 
+#: What `Phases.durations` tells of, in the order of time but for the gaps between ("blocked").
+cdef tuple PHASE_NAMES = (
+    "queue", "redirect", "blocked", "dns", "connect", "ssl", "send", "ttfb", "download", "total",
+)
+cdef enum:
+    BLOCKED = 2
+    TOTAL = 9
+
+#: For each of them where it begins, and the moments that end it, the first that was reached.
+cdef int[9][3] SPANS = [
+    [QUEUE_START, QUEUE_END, QUEUE_END],
+    [REDIRECT_START, REDIRECT_END, REDIRECT_END],
+    [MOMENTS, MOMENTS, MOMENTS],
+    [DNS_START, DNS_END, DNS_END],
+    [CONNECT_START, SSL_START, CONNECT_END],
+    [SSL_START, SSL_END, SSL_END],
+    [REQUEST_START, REQUEST_END, RESPONSE_START],
+    [REQUEST_END, RESPONSE_START, RESPONSE_START],
+    [RESPONSE_START, RESPONSE_END, RESPONSE_END],
+]
+
 
 @cython.final
 cdef class Phases:
     """When each phase of one operation began and ended, and what is known of its connection."""
 
-    def at(self, int which):
-        """Moment `which` in ms since the Unix epoch, µs digits; 0.0 when it was not reached."""
+    cpdef int64_t micros(self, int which) except -1:
+        """Moment `which` in whole µs since the Unix epoch; 0 when it was not reached."""
         if not 0 <= which < MOMENTS:
             raise IndexError(f"moment {which} is not in 0..{MOMENTS - 1}")
         if self.p.at[which] == 0:
-            return 0.0
-        return ((self.p.at[which] + self.epoch_offset) // 1000) / 1000.0
+            return 0
+        return (self.p.at[which] + self.epoch_offset) // 1000
+
+    def at(self, int which):
+        """Moment `which` in ms since the Unix epoch, µs digits; 0.0 when it was not reached."""
+        return self.micros(which) / 1000.0
 
     def span(self, int first, int last):
-        """Milliseconds between two moments; 0.0 when either was not reached."""
-        if not (0 <= first < MOMENTS and 0 <= last < MOMENTS):
-            raise IndexError(f"moments {first}, {last} are not in 0..{MOMENTS - 1}")
-        if self.p.at[first] == 0 or self.p.at[last] == 0:
-            return 0.0
-        return (self.p.at[last] - self.p.at[first]) / 1e6
+        """Milliseconds between two moments as `at` tells them; 0.0: either was not reached."""
+        cdef int64_t began = self.micros(first), over = self.micros(last)
+        return (over - began) / 1000.0 if began and over else 0.0
+
+    def durations(self):
+        """Milliseconds of each phase by its name; to the µs they add up to the last, the total.
+
+        No two overlap. One without an end lasts until the operation ended.
+        """
+        cdef int64_t start = self.micros(QUEUE_START), end = self.micros(ENDED_AT)
+        cdef int64_t began, over, cursor = start, blocked = 0
+        cdef dict spent = dict.fromkeys(PHASE_NAMES, 0.0)
+        cdef int i
+        for i in range(TOTAL):
+            if i == BLOCKED or self.p.at[SPANS[i][0]] == 0:
+                continue
+            began = min(max(self.micros(SPANS[i][0]), cursor), end)
+            over = self.micros(SPANS[i][1]) or self.micros(SPANS[i][2]) or end
+            blocked += began - cursor
+            cursor = min(max(over, began), end)
+            spent[PHASE_NAMES[i]] = (cursor - began) / 1000.0
+        spent[PHASE_NAMES[BLOCKED]] = (blocked + end - cursor) / 1000.0
+        spent[PHASE_NAMES[TOTAL]] = (end - start) / 1000.0
+        return spent
 
     def __reduce__(self):
         cdef const char *raw = <const char *>&self.p

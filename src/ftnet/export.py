@@ -153,8 +153,8 @@ def to_otel(
     ``error.type`` is the status of a response of 400 and above, or the `Errno` of a failure in
     lower case: ``timeout``, ``dns``, ``tls`` and so on.
 
-    Ours are ``ftnet.phase.*``, in seconds, the `Profile.durations` of phases that took place
-    (``redirects`` among them; of a failure those that were over, and the total), and
+    Ours are ``ftnet.phase.*``, in seconds, the `Profile.durations` of phases that took place (of a
+    failure those that were over, and the total), and
     ``ftnet.connection.reused`` and ``ftnet.connection.rtt`` (seconds). For the span itself:
     ``int(profile.invokeStart * 1e6)`` is its start in ns since the epoch; its end is that plus
     ``ftnet.phase.total``.
@@ -207,6 +207,8 @@ def _connection(profile: Any) -> dict[str, Any]:
 #: The moments that say that one of `Profile.durations` is over.
 _OVER: Final = {
     "queue": ("queueEnd",),
+    "redirect": ("redirectEnd",),
+    "blocked": ("responseEnd",),
     "dns": ("domainLookUpEnd",),
     "connect": ("SSLconnectionStart", "connectEnd"),
     "ssl": ("SSLconnectionEnd",),
@@ -220,11 +222,9 @@ _OF_A_NEW_CONNECTION: Final = ("dns", "connect", "ssl")
 
 def _phases(profile: Any) -> dict[str, float]:
     phases = {
-        name: profile.durations[name]
-        for name, moments in _OVER.items()
-        if any(getattr(profile, moment) for moment in moments)
+        name: ms
+        for name, ms in profile.durations.items()
+        if any(getattr(profile, moment) for moment in _OVER[name])
         and not (profile.socketReused and name in _OF_A_NEW_CONNECTION)
     }
-    if profile.redirectEnd:
-        phases["redirects"] = round(profile.redirectEnd - profile.redirectStart, 3)
     return {f"ftnet.phase.{name}": round(ms / 1000, 9) for name, ms in phases.items()}

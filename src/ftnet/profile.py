@@ -182,23 +182,19 @@ class Profile(Connected):
 
     @property
     def durations(self) -> dict[str, float]:
-        """Milliseconds of each phase: queue dns connect (TCP only) ssl send ttfb download total.
+        """Milliseconds of each phase, and their ``total``: from queueStart to the end.
 
-        ``ttfb`` is from the request's last byte to the response's first; ``total`` from
-        queueStart to responseEnd, or to the failure. 0.0 for a phase that was not reached.
+        ``queue redirect blocked dns connect ssl send ttfb download`` follow each other and are
+        never negative: to the microsecond they add up to ``total``. ``connect`` is TCP alone (and
+        a proxy's part), ``redirect`` all requests before the last, ``ttfb`` from the request's
+        last byte to the response's first; ``blocked`` is what lies between two phases. 0.0: the
+        phase did not take place.
+
+        A task that failed ends with the failure, up to which the phase lasts that it cut off.
+        Where the answer began before the request was sent, ``send`` lasts until it was (or until
+        the answer, if it never was), ``ttfb`` is 0 and ``download`` the rest.
         """
-        span = self._phases.span
-        connected = "ssl_start" if self._phases.at(_AT["ssl_start"]) else "connect_end"
-        return {
-            "queue": span(_AT["queue_start"], _AT["queue_end"]),
-            "dns": span(_AT["dns_start"], _AT["dns_end"]),
-            "connect": span(_AT["connect_start"], _AT[connected]),
-            "ssl": span(_AT["ssl_start"], _AT["ssl_end"]),
-            "send": span(_AT["request_start"], _AT["request_end"]),
-            "ttfb": max(0.0, span(_AT["request_end"], _AT["response_start"])),
-            "download": span(_AT["response_start"], _AT["response_end"]),
-            "total": span(_AT["queue_start"], _AT["ended"]),
-        }
+        return self._phases.durations()
 
 
 class SocketProfile(Connected):
