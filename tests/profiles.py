@@ -157,3 +157,74 @@ def _check_durations(profile: ft.Profile) -> None:
     assert durations["ttfb"] == (max(0, answered - sent) if sent else 0)
     download = microseconds(profile.responseEnd) - max(answered, sent)
     assert durations["download"] == download
+
+
+# --- what holds for every profile, of a success as of a failure ----------------------------------
+
+_BEFORE = ("invokeStart", "queueStart", "queueEnd", "redirectStart", "redirectEnd", "fetchStart")
+_CONNECTING = (
+    "fetchStart",
+    "domainLookUpStart",
+    "domainLookUpEnd",
+    "connectStart",
+    "SSLconnectionStart",
+    "SSLconnectionEnd",
+    "connectEnd",
+)
+_EXCHANGE = ("connectEnd", "requestStart", "requestEnd", "responseStart", "responseEnd")
+MOMENTS = (*_BEFORE, *_CONNECTING[1:], *_EXCHANGE[1:])
+
+
+def check_invariants(profile: ft.Profile, *, tls: bool) -> None:
+    """Assert what holds for the profile of any task that has ended, however it did.
+
+    Moments are in the order of the contract and none is later than the end, which is not later
+    than now; none is there without those before it; a connection was reused exactly when its
+    moments equal fetchStart; durations add up.
+    """
+    times = {name: microseconds(getattr(profile, name)) for name in MOMENTS}
+    check_sum(profile)
+    _in_order_as_reached(times, _BEFORE)
+    _in_order_as_reached(times, _CONNECTING)
+    early = times["requestEnd"] > times["responseStart"] > 0
+    if early:
+        _in_order_as_reached(times, ("connectEnd", "requestStart", "responseStart", "responseEnd"))
+        _in_order_as_reached(times, ("requestStart", "requestEnd", "responseEnd"))
+    else:
+        _in_order_as_reached(times, _EXCHANGE)
+    _none_without_those_before(profile, times, tls)
+    ended = times["queueStart"] + microseconds(profile.durations["total"])
+    assert max(times.values()) <= ended, (ended, times)
+    assert ended <= _now(profile), times
+    if times["responseEnd"]:
+        assert ended == times["responseEnd"], (ended, times)
+
+
+def _in_order_as_reached(times: dict[str, int], names: Sequence[str]) -> None:
+    reached = [times[name] for name in names if times[name]]
+    assert reached == sorted(reached), {name: times[name] for name in names}
+
+
+def _none_without_those_before(profile: ft.Profile, times: dict[str, int], tls: bool) -> None:
+    path = [*_CONNECTING, *_EXCHANGE[1:]]
+    if times["responseStart"] and not times["requestEnd"]:
+        path.remove("requestEnd")  # answered before all was sent, which it never was
+    connection = {times[name] for name in OF_A_CONNECTION}
+    if profile.socketReused:
+        assert connection == {times["fetchStart"]}, times
+    elif times["connectEnd"]:
+        assert connection != {times["fetchStart"]}, times
+    if profile.socketReused or not tls:
+        assert [times.pop(name) for name in SSL] == [0, 0], times
+        path = [name for name in path if name not in SSL]
+    reached = [bool(times[name]) for name in path]
+    assert reached == sorted(reached, reverse=True), times
+    assert times["queueStart"]
+    assert times["queueEnd"]
+    assert bool(times["redirectStart"]) is bool(times["redirectEnd"]), times
+
+
+def _now(profile: ft.Profile) -> int:
+    """The present in µs as the engine counts them: its monotonic clock, shifted once."""
+    _, (_, offset) = profile._phases.__reduce__()
+    return (time.monotonic_ns() + offset) // 1000

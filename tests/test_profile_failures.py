@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 import ftnet as ft
 from tests.drivers import in_callback
-from tests.history import check_phases
+from tests.history import ORDER, check_phases
 from tests.origins import LIMIT, Origin, failure
+from tests.profiles import check_invariants
 from tests.servers.awkward import BlackHole, closed_port
 
 
@@ -93,3 +95,22 @@ def test_the_phase_that_was_cut_off_lasts_until_the_failure(plain: ft.Client, se
     with BlackHole() as hole:
         error = failure(plain, hole.url, timeout=150)
     assert 100 < error.profile.durations["connect"] < error.profile.durations["total"]
+
+
+def test_a_task_that_is_aborted_at_once_has_no_phase_of_the_one_before(
+    client: ft.Client, origin: Origin
+) -> None:
+    url = f"{origin.base}/json"
+
+    async def abort_at_once() -> ft.Profile:
+        await client.request(url=url)
+        task = client.request(url=url)
+        task.abort()
+        with pytest.raises(ft.FtError) as caught:
+            await task
+        return caught.value.profile
+
+    profile = asyncio.run(abort_at_once())
+    assert [getattr(profile, name) for name in ORDER[1:]] == [0.0] * len(ORDER[1:])
+    assert (profile.sendBytesCount, profile.receivedBytedCount) == (0, 0)
+    check_invariants(profile, tls=origin.tls)

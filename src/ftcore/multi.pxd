@@ -18,6 +18,7 @@ cdef struct multi:
     int64_t deadline       # what libcurl asked for; INT64_MAX: nothing
     deferred kick          # libcurl asked for "now"
     int running            # transfers added
+    int64_t acts           # times that libcurl was let work
     int sockets            # open ones, idle included
     void *spare            # the owner's list of prepared handles
     long http_version      # the owner's

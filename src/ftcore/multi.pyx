@@ -37,6 +37,7 @@ cdef void act(multi *m, int fd, int flags) noexcept nogil:
     cdef int running, left, result
     cdef CURLMsg *message
     cdef CURL *easy
+    m.acts += 1
     curl.multi_socket_action(m.handle, fd, flags, &running)
     message = curl.multi_info_read(m.handle, &left)
     while message != NULL:

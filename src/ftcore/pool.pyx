@@ -328,6 +328,7 @@ cdef int file_outcome(xfer *x) noexcept nogil:
 cdef void launch(xfer *x) noexcept nogil:
     """Hands the prepared handle to libcurl; also for the next hop of a redirect."""
     cdef slot *s = x.s
+    s.launched = s.m.acts
     if slot_prepare(s, x.home.set, x) != 0 or multi_add(s.m, s.easy) != 0:
         s.verdict = OUTCOME_NO_MEMORY
         s.m.running += 1  # `finish` will take it off

@@ -74,6 +74,7 @@ cdef struct slot:
     size_t stream_used
     event *last_chunk        # may grow while `last_turn` is the current one
     int64_t last_turn
+    int64_t launched         # m.acts when libcurl got the handle
     int64_t opened_at        # connectStart
     int64_t stands_at        # TCP stands
     int64_t shook[2]         # TLS began, and was through

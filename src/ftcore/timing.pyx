@@ -238,6 +238,10 @@ cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
     cdef bint tls = url_scheme(request_url(x)) == 2
     cdef int64_t base = p.at[FETCH_START]
     cdef int64_t at = base
+    p.sent = x.sent_before
+    p.received = x.received_before
+    if s.m.acts == s.launched:
+        return  # libcurl has yet to look at it: what it would tell is of the transfer before
     if s.first_byte_at and (s.opened_at or not is_simple(s)):
         base = s.first_byte_at - micros(s.easy, CURLINFO_STARTTRANSFER_TIME_T)
         if base < at:
@@ -247,8 +251,6 @@ cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
     p.at[FETCH_START] = at
     if not x.altered:
         p.at[QUEUE_END] = at
-    p.sent = x.sent_before
-    p.received = x.received_before
     timing_add_bytes(s, &p.sent, &p.received)
     read_peer(s, p)
     if s.opened_at:
