@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -173,3 +174,35 @@ def test_pause_and_resume_may_be_repeated_and_mean_nothing_at_the_end(
     task.pause()
     task.resume()
     assert task.done()
+
+
+def test_a_resume_is_not_lost_when_the_response_ends_before_the_engine_has_heard_of_the_pause(
+    plain: ft.Client,
+) -> None:
+    def in_two_parts(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nfirst")
+        peer.server.gate.wait()
+        peer.send(b"second")
+        peer.server.passed.set()
+
+    async def pause_and_resume() -> list[bytes]:
+        loop, chunks = asyncio.get_running_loop(), []
+
+        def resume() -> None:  # before the engine has its next turn, in which the end comes first
+            raw.gate.set()
+            assert raw.passed.wait(LIMIT)
+            task.resume()
+
+        task = plain.request(url=raw.url, enableChunked=True)
+        task.onHeadersReceived(lambda _: (task.pause(), loop.call_soon(resume)))
+        task.onChunkReceived(lambda event: chunks.append(bytes(event.data)))
+
+        async def end() -> None:
+            await task
+
+        await asyncio.wait_for(end(), LIMIT)
+        return chunks
+
+    with AwkwardServer(in_two_parts) as raw:
+        assert b"".join(asyncio.run(pause_and_resume())) == b"firstsecond"

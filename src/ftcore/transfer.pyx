@@ -287,10 +287,13 @@ cdef class Transfer(Operation):
             return self.finish((OUTCOME_ABORTED if self.aborted else self.x.outcome,
                                 phases, self.x.os_errno, detail))
         if self.paused or self.held_back:
-            self.x.result_held = True
-            self.pool.holding.add(self)
-            self.post(COMMAND_HELD)
-            return self.hold((status, raw, body, phases, charset))
+            self.hold((status, raw, body, phases, charset))
+            self.flush()  # of a resume that came after the transfer's end the engine does not tell
+            if not self.finished:
+                self.x.result_held = True
+                self.pool.holding.add(self)
+                self.post(COMMAND_HELD)
+            return 0
         self.finished = True
         try:
             self._succeeded(status, raw, body, phases, charset)
