@@ -31,7 +31,7 @@ EXTENSIONS = {
     "codec": [],
     "decode": [],
     "handle": [],
-    "slot": [],
+    "slot": ["url"],
     "response": [],
     "timing": ["sock", "url"],
     "redirect": ["url"],

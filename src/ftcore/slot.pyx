@@ -31,6 +31,9 @@ from ftcore.reactor cimport source
 from ftcore.settings cimport settings, template
 from ftcore.response cimport must_breathe, progress, response_body, response_header
 
+cdef extern from "c/url.h" nogil:
+    int url_scheme(const char *)
+
 cdef enum:
     LONG_SEND = 10000  # ns
     CONTINUE_WITHIN = 300  # ms to wait for "100 Continue"
@@ -86,14 +89,21 @@ cdef void note_connection(slot *s) noexcept nogil:
             s.stands_at = multi_stands(s.m, fd)
 
 
+cdef bint may_have_come(slot *s) noexcept nogil:
+    """Whether the peer may have had a part of the request.
+
+    Over TLS libcurl does not know: what it gives to OpenSSL counts when all of it is on its way.
+    """
+    cdef long sent = 0
+    curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &sent)
+    return sent != 0 or url_scheme(request_url(s.x)) == 2
+
+
 cdef int on_ready_to_send(
         void *owner, char *peer, char *local, int peer_port, int local_port) noexcept nogil:
     cdef slot *s = <slot *>owner
-    cdef long sent = 0
     if s.ready_at and s.x.t.with_body and s.x.t.verb == NULL and not s.x.bare and (
-            s.x.source == NULL or s.x.source.most):
-        curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &sent)
-    if sent:
+            s.x.source == NULL or s.x.source.most) and may_have_come(s):
         # the connection was dead and libcurl would send a POST again: the peer may have acted on it
         s.verdict = OUTCOME_NOT_REPEATED
         return CURL_PREREQFUNC_ABORT

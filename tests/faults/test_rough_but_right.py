@@ -13,7 +13,7 @@ import pytest
 
 import ftnet as ft
 from tests.history import ORDER, History, run
-from tests.servers.awkward import LIMIT, AwkwardServer, Peer
+from tests.servers.awkward import LIMIT, AwkwardServer, Peer, ThrowawayTls
 from tests.servers.behaviours import BEHAVIOURS
 
 UPLOAD = b"x" * (4 << 20)
@@ -60,6 +60,25 @@ def test_a_post_dropped_with_a_reused_connection_fails_and_is_not_sent_again() -
         (history,) = run(client, {"url": f"{server.url}/second", "method": "POST", "data": "pay"})
         assert history.error().errno == ft.Errno.INTERRUPTED
         assert [request.method for request in server.requests].count("POST") == 1
+
+
+def test_a_post_over_tls_is_not_sent_again_however_little_of_it_was_sent(tls: ThrowawayTls) -> None:
+    """Now and then the kernel takes only a part of what OpenSSL has to send: hence many."""
+    posts: list[bytes] = []
+
+    def resets_the_reused_connection(peer: Peer) -> None:
+        peer.read_request()
+        peer.answer()
+        posts.append(peer.read_head())
+        peer.reset()
+
+    server = AwkwardServer(resets_the_reused_connection, tls=tls.context)
+    with server, ft.Client(ca=tls.ca) as client:
+        for sent in range(60):
+            run(client, {"url": server.url})[0].response()
+            (history,) = run(client, {"url": server.url, "method": "POST", "data": UPLOAD})
+            assert history.error().errno == ft.Errno.INTERRUPTED
+            assert len(posts) == sent + 1
 
 
 def test_a_second_response_to_one_request_reaches_no_other_request() -> None:
