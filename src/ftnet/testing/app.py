@@ -325,7 +325,10 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     fixed = _FIXED.get(scope["path"])
     if fixed is not None:
         if scope["method"] in _WITH_BODY:
-            await Exchange(scope, receive, send, ()).skip_body()
+            try:
+                await Exchange(scope, receive, send, ()).skip_body()
+            except ClientGone:
+                return
         await send(fixed[0])
         await send(_NO_BODY if scope["method"] == "HEAD" else fixed[1])
         return
