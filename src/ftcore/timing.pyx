@@ -13,7 +13,7 @@ from ftcore.handle cimport handle_shook_hands
 from ftcore.multi cimport multi_last_came_at
 from ftcore.op cimport now_ns
 from ftcore.profile cimport (
-    CONNECT_END, CONNECT_START, DNS_END, DNS_START, FETCH_START, QUEUE_END, REQUEST_END,
+    CONNECT_END, CONNECT_START, DNS_END, DNS_START, ENDED_AT, FETCH_START, QUEUE_END, REQUEST_END,
     REQUEST_START, RESPONSE_END, RESPONSE_START, SSL_END, SSL_START, phases,
 )
 from ftcore.reactor cimport reactor, source
@@ -198,8 +198,8 @@ cdef void read_exchange(
     cdef int64_t sent, uploaded = 0
     cdef long request = 0
     cdef bint answered = s.answered_at != 0
-    if s.ready_at == 0:
-        return
+    if s.ready_at <= s.opened_at or p.at[CONNECT_END] == 0:
+        return  # or it was, over a connection that was dead, and another is being made
     at = not_before(p, REQUEST_START, s.ready_at, at)
     if not answered and outcome >= 0:
         curl.easy_getinfo(s.easy, CURLINFO_SIZE_UPLOAD_T, &uploaded)
@@ -224,20 +224,35 @@ cdef void read_exchange(
         not_before(p, RESPONSE_END, timing_arrived_at(s), at)
 
 
+cdef int64_t left_queue_at(slot *s, int64_t base, int64_t now) noexcept nogil:
+    """Waiting inside libcurl for a connection to multiplex on is queueing too.
+
+    libcurl adds the time to its sum once more when it sends a request again.
+    """
+    cdef int64_t at = base + micros(s.easy, CURLINFO_QUEUE_TIME_T)
+    at = min(at, now)
+    if s.opened_at:
+        at = min(at, s.opened_at)
+    if s.ready_at:
+        at = min(at, s.ready_at)
+    return max(at, base)
+
+
 cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
     """Fills x.ph; before the handle is removed.
 
     The kernel tells when bytes came in, callbacks where an event happens tell the rest. Of the
     look-up, of waiting for a stream and of the request's end only libcurl knows. Its times count
-    from the start of the hop; they are tied to our clock at the first header line, where both are
-    known; before that, at the moment the transfer was handed over.
+    from the start of the hop, or from where it began once more because the connection was dead.
+    They are tied to our clock at the first header line, where both are known; before that, at the
+    first socket that was opened, or when the transfer was handed over.
     """
     cdef phases *p = &x.ph
     cdef long connects = 0
     cdef int i
     cdef bint tls = url_scheme(request_url(x)) == 2
     cdef int64_t base = p.at[FETCH_START]
-    cdef int64_t at = base
+    cdef int64_t at = base, now = now_ns()
     p.sent = x.sent_before
     p.received = x.received_before
     if s.m.acts == s.launched:
@@ -246,8 +261,9 @@ cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
         base = s.first_byte_at - micros(s.easy, CURLINFO_STARTTRANSFER_TIME_T)
         if base < at:
             base = at
-    # waiting inside libcurl for a connection to multiplex on is queueing too
-    at = base + (micros(s.easy, CURLINFO_QUEUE_TIME_T) if x.t.multiplex else 0)
+    elif s.opened_at:
+        base = max(at, s.opened_at - micros(s.easy, CURLINFO_NAMELOOKUP_TIME_T))
+    at = left_queue_at(s, base, now) if x.t.multiplex else base
     p.at[FETCH_START] = at
     if not x.altered:
         p.at[QUEUE_END] = at
@@ -267,3 +283,5 @@ cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
         if p.http == 3 and p.at[CONNECT_END]:
             p.rtt_us = <unsigned>((p.at[CONNECT_END] - p.at[CONNECT_START]) // 1000)
     read_exchange(s, p, base, at, outcome)
+    for i in range(QUEUE_END, ENDED_AT):  # what was tied to our clock is not exact
+        p.at[i] = min(p.at[i], now)
