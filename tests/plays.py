@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import ftnet as ft
+from ftnet.har import timings
 from tests.history import History
-from tests.profiles import check_invariants
+from tests.profiles import check_invariants, microseconds
 from tests.servers.websocket import Loop
 
 LIMIT = 15.0
@@ -58,6 +59,7 @@ class Performed:
         """The result or error; asserts the rules of a task's history and profile."""
         end = self.history.end()
         check_invariants(end.profile, tls=tls)
+        check_har(end.profile)
         return end
 
     @property
@@ -65,6 +67,16 @@ class Performed:
         """The response's, of chunks and of what was kept for want of a listener."""
         chunks = [event.data for name, event in self.history.events if name == "chunk"]
         return b"".join(map(bytes, [*chunks, self.history.response().data]))
+
+
+def check_har(profile: ft.Profile) -> None:
+    """HAR has the same phases, if under other names."""
+    ours = {name: microseconds(ms) for name, ms in profile.durations.items()}
+    spans = {name: max(0, microseconds(ms)) for name, ms in timings(profile).items()}
+    assert spans["blocked"] == ours["queue"] + ours["redirect"] + ours["blocked"], (ours, spans)
+    assert spans["connect"] == ours["connect"] + ours["ssl"], (ours, spans)
+    named = [spans[name] for name in ("dns", "ssl", "send", "wait", "receive")]
+    assert named == [ours[name] for name in ("dns", "ssl", "send", "ttfb", "download")]
 
 
 Later = Callable[[float, Callable[[], object]], object]
