@@ -6,11 +6,13 @@ What the fields mean: https://super-apps.ai/mop/document/en/develop/api/network.
 from __future__ import annotations
 
 import ipaddress
+import struct
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import ftnet as ft
+from ftcore.profile import Phases, restored
 
 FIELDS = (
     "fetchStart",
@@ -49,6 +51,7 @@ DURATIONS = (
 )  # fmt: skip
 OF_A_CONNECTION = ("domainLookUpStart", "domainLookUpEnd", "connectStart", "connectEnd")
 SSL = ("SSLconnectionStart", "SSLconnectionEnd")
+REUSED_AT = 156  # where the engine's phases have it, in bytes
 CLOCK_TOLERANCE = 2000.0  # ms; the wall clock may be stepped while the tests run
 
 
@@ -172,7 +175,24 @@ _CONNECTING = (
     "connectEnd",
 )
 _EXCHANGE = ("connectEnd", "requestStart", "requestEnd", "responseStart", "responseEnd")
-MOMENTS = (*_BEFORE, *_CONNECTING[1:], *_EXCHANGE[1:])
+MOMENTS = (*_BEFORE[1:], *_CONNECTING[1:-1], *_EXCHANGE)
+_IN_THE_ENGINE = (*MOMENTS[:8], "connectEnd", *SSL, *MOMENTS[11:])
+EPOCH = 1_790_000_000_000_000  # µs
+
+
+def profile_of(reached: dict[str, int], *, reused: bool = False, ended: int = 0) -> ft.Profile:
+    """A profile whose moments are µs after EPOCH; those not given were not reached."""
+    raw, _ = Phases().__reduce__()[1]
+    content = bytearray(raw)
+    ended = ended or reached.get("responseEnd") or max(reached.values())
+    moments = {**reached, "ended": ended}
+    for number, name in enumerate((*_IN_THE_ENGINE, "ended")):
+        if name in moments:
+            struct.pack_into("q", content, number * 8, (moments[name] + 1) * 1000)
+    struct.pack_into("i", content, REUSED_AT, reused)
+    profile = ft.Profile(restored(bytes(content), (EPOCH - 1) * 1000))
+    assert profile.socketReused is reused
+    return profile
 
 
 def check_invariants(profile: ft.Profile, *, tls: bool) -> None:
@@ -182,7 +202,7 @@ def check_invariants(profile: ft.Profile, *, tls: bool) -> None:
     than now; none is there without those before it; a connection was reused exactly when its
     moments equal fetchStart; durations add up.
     """
-    times = {name: microseconds(getattr(profile, name)) for name in MOMENTS}
+    times = {name: microseconds(getattr(profile, name)) for name in ("invokeStart", *MOMENTS)}
     check_sum(profile)
     _in_order_as_reached(times, _BEFORE)
     _in_order_as_reached(times, _CONNECTING)

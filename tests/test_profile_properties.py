@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 import ftnet as ft
 from tests.origins import Origin
 from tests.plays import Act, Ask, Driver, perform
+from tests.profiles import MOMENTS as NAMES
+from tests.profiles import check_sum, profile_of
 from tests.servers.scripted import Answer, Greeting, Stage
 from tests.servers.websocket import Loop, tls_context
 
@@ -125,6 +127,20 @@ def check_play(play: Play, stage: Stage, client: ft.Client, loop: Loop) -> None:
         if one.ask.method == "POST":  # one that came may have had its effect
             paths = [one.ask.path, *(f"{one.ask.path}/{hop + 1}" for hop in range(answer.hops))]
             assert max(stage.arrivals[path] for path in paths) <= 1, stage.arrivals
+
+
+@given(
+    moments=st.lists(st.integers(0, 10_000_000), min_size=len(NAMES), max_size=len(NAMES)),
+    missing=st.sets(st.sampled_from(NAMES[1:])),
+    later=st.integers(0, 10_000_000),
+)
+def test_durations_add_up_whatever_was_reached_and_when(
+    moments: list[int], missing: set[str], later: int
+) -> None:
+    at = {**dict(zip(NAMES, moments, strict=True)), "queueStart": 0}
+    reached = {name: us for name, us in at.items() if name not in missing}
+    ended = max(reached.values()) + later
+    assert check_sum(profile_of(reached, ended=ended))["total"] == ended
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])

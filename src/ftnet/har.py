@@ -6,13 +6,16 @@ import base64
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from ftnet.client import VERSION
 from ftnet.errors import redact
 from ftnet.exchange import Exchange, Sent, content, exchange_of, sent
 from ftnet.results import content_charset, to_dict
+
+if TYPE_CHECKING:
+    from ftnet.profile import Profile
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSIONS: Final = {"http/1.1": "HTTP/1.1", "h2": "HTTP/2", "quic": "HTTP/3"}
@@ -77,46 +80,28 @@ def _entry(exchange: Exchange, sensitive: bool) -> dict[str, Any]:
 _SUMMED: Final = ("blocked", "dns", "connect", "send", "wait", "receive")
 
 
-def timings(profile: Any) -> dict[str, float]:
-    """Return ``timings`` of an entry, in ms, from the moments of a profile."""
-    start = cursor = _us(profile.invokeStart)
-    end = max(start, _us(profile.responseEnd) or start + _us(profile.durations["total"]))
-
-    def span(begin: float, *ends: float) -> int:
-        """Microseconds of a phase, up to the first end that was reached; no two overlap."""
-        nonlocal cursor
-        if not begin:
-            return -1
-        first = min(max(_us(begin), cursor), end)
-        over = next((_us(one) for one in ends if one), end)
-        cursor = min(max(over, first), end)
-        return cursor - first
-
+def timings(profile: Profile) -> dict[str, float]:
+    """Return ``timings`` of an entry, in ms, from the durations of a profile."""
+    us = {name: _us(ms) for name, ms in profile.durations.items()}
     dns = connect = ssl = -1
-    if not profile.socketReused:
-        dns = span(profile.domainLookUpStart, profile.domainLookUpEnd)
-        connect = span(profile.connectStart, profile.connectEnd)
+    if profile.domainLookUpStart and not profile.socketReused:
+        dns = us["dns"]
+    if profile.connectStart and not profile.socketReused:
+        connect = us["connect"] + us["ssl"]
     if connect >= 0 and profile.SSLconnectionStart:
-        last = _us(profile.SSLconnectionEnd) or end
-        ssl = min(max(0, last - _us(profile.SSLconnectionStart)), connect)
-    send = max(0, span(profile.requestStart, profile.requestEnd, profile.responseStart))
-    wait = max(0, span(profile.requestEnd, profile.responseStart))
-    receive = max(0, span(profile.responseStart, profile.responseEnd))
-    blocked = end - start - max(0, dns) - max(0, connect) - send - wait - receive
-    queue = min(max(0, _us(profile.queueEnd) - _us(profile.queueStart)), blocked)
-    redirects = max(0, _us(profile.redirectEnd) - _us(profile.redirectStart))
+        ssl = us["ssl"]
     parts = {
-        "blocked": blocked,
+        "blocked": us["queue"] + us["redirect"] + us["blocked"],
         "dns": dns,
         "connect": connect,
         "ssl": ssl,
-        "send": send,
-        "wait": wait,
-        "receive": receive,
-        "_blocked_queueing": queue,
-        "_blocked_redirects": min(redirects, blocked - queue),
+        "send": us["send"],
+        "wait": us["ttfb"],
+        "receive": us["download"],
+        "_blocked_queueing": us["queue"],
+        "_blocked_redirects": us["redirect"],
     }
-    return {name: -1 if us < 0 else _ms(us) for name, us in parts.items()}
+    return {name: -1 if spent < 0 else _ms(spent) for name, spent in parts.items()}
 
 
 def _us(ms: float) -> int:
