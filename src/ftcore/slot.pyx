@@ -102,17 +102,18 @@ cdef bint may_have_come(slot *s) noexcept nogil:
 cdef int on_ready_to_send(
         void *owner, char *peer, char *local, int peer_port, int local_port) noexcept nogil:
     cdef slot *s = <slot *>owner
-    if s.ready_at and s.x.t.with_body and s.x.t.verb == NULL and not s.x.bare and (
-            s.x.source == NULL or s.x.source.most) and may_have_come(s):
-        # the connection was dead and libcurl would send a POST again: the peer may have acted on it
-        s.verdict = OUTCOME_NOT_REPEATED
-        return CURL_PREREQFUNC_ABORT
+    cdef bint again = s.ready_at != 0
     if s.x.t.profile:
         note_connection(s)
         strncpy(s.ip, peer, sizeof(s.ip) - 1)
         s.port = peer_port
     s.sent_at = 0
     s.ready_at = now_ns()
+    if again and s.x.t.with_body and s.x.t.verb == NULL and not s.x.bare and (
+            s.x.source == NULL or s.x.source.most) and may_have_come(s):
+        # the connection was dead and libcurl would send a POST again: the peer may have acted on it
+        s.verdict = OUTCOME_NOT_REPEATED
+        return CURL_PREREQFUNC_ABORT
     return 0
 
 
