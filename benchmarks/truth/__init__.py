@@ -1,0 +1,1 @@
+"""How true a profile is: each of its fields against the packets that went over the wire."""

@@ -1,0 +1,97 @@
+"""The tables of the bench, as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
+
+from benchmarks.truth.clients import FIELDS
+from benchmarks.truth.scenarios import Row, Scenario
+
+MARKS = ("<!-- truth:begin -->", "<!-- truth:end -->")
+BARS = {1: 20.0, 64: 100.0}  # µs that 99 % of the errors may have at most, by concurrency
+STUB = f"# Timing\n\n{MARKS[0]}\n{MARKS[1]}\n"
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that `share` of all are no greater than."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def figures(off: Sequence[float]) -> tuple[float, float, float]:
+    """Median with its sign, 99th percentile and maximum without."""
+    sizes = [abs(one) for one in off]
+    return median(off), percentile(sizes, 0.99), max(sizes)
+
+
+def bar(scenario: Scenario) -> float:
+    """The limit that was set for a scenario; infinite where none was."""
+    return math.inf if scenario.busy else BARS.get(scenario.c, math.inf)
+
+
+def _cell(row: Row, name: str) -> str:
+    off = row.errors.get(name)
+    if not off:
+        return ""
+    middle, most, worst = figures(off)
+    text = f"{middle:.0f} / {most:,.0f} / {worst:,.0f}".replace("-0 ", "0 ")
+    return f"**{text}**" if row.client == "ftnet" and most > bar(row.scenario) else text
+
+
+def table(rows: Sequence[Row], *, named: bool = False) -> Iterator[str]:
+    """A line for each row, a column for each field that one of them has; `named`: by client."""
+    fields = [name for name in FIELDS if any(row.errors.get(name) for row in rows)]
+    yield f"| requests | c | {'client | ' if named else ''}n | " + " | ".join(fields) + " |"
+    yield f"|---|---:|{'---|' if named else ''}---:|" + "---:|" * len(fields)
+    for row in rows:
+        client = f"{row.client} | " if named else ""
+        start = f"| {row.scenario.name} | {row.scenario.c} | {client}"
+        if row.note:
+            yield f"{start}{row.note} |" + " |" * len(fields)
+            continue
+        count = max(map(len, row.errors.values()), default=0)
+        yield f"{start}{count} | " + " | ".join(_cell(row, name) for name in fields) + " |"
+
+
+def over(rows: Iterable[Row]) -> Iterator[str]:
+    """A line for each field of ftnet that is worse than the bar, and by how much."""
+    for row in rows:
+        limit = bar(row.scenario)
+        if row.client == "ftnet" and limit < math.inf:
+            found = {name: figures(off)[1] for name, off in row.errors.items() if off}
+            worse = [f"{name} {most:,.0f}" for name, most in found.items() if most > limit]
+            if worse:
+                what = f"{row.scenario.name}, c={row.scenario.c} (at most {limit:.0f})"
+                yield f"- {what}: {', '.join(worse)}"
+
+
+def document(rows: Sequence[Row], cost: Sequence[str], facts: str) -> str:
+    """Everything that stands between the marks."""
+    mine = [row for row in rows if row.client == "ftnet"]
+    old = [row for row in mine if not row.scenario.new]
+    new = [row for row in mine if row.scenario.new]
+    compared = [row for row in rows if row.scenario.peers]
+    gaps = [gap for row in rows for gap in row.witness]
+    parts = [
+        f"{facts} Every figure is µs, reported minus true: median / 99th percentile / maximum, the"
+        " last two without sign. **Bold**: the 99th percentile is over the bar, 20 µs at c=1 and"
+        " 100 µs at c=64 on idle processors.",
+    ]
+    parts += [_titled("Reused connections", table(old)), _titled("New connections", table(new))]
+    if compared:
+        parts += [_titled("Side by side", table(compared, named=True))]
+    parts += [_titled("Over the bar (99th percentile, µs)", over(mine) or ["- none"])]
+    if gaps:
+        parts += [
+            "Second witness: from the packet with a request's first byte until the server had read"
+            f" it, {min(gaps):.0f} µs at least, {median(gaps):.0f} µs in the middle."
+        ]
+    if cost:
+        parts += [_titled("What a profile costs", cost)]
+    return "\n\n".join(parts)
+
+
+def _titled(title: str, lines: Iterable[str]) -> str:
+    return "\n".join([f"### {title}", "", *lines])

@@ -1,0 +1,152 @@
+"""What was true, from the packets and the server's places; and how far off a client was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.truth.capture import Connection, Wire
+from benchmarks.truth.clients import Call
+
+Moments = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the truth of a scenario needs to know: ports, and how the client gets to the server."""
+
+    kind: str  # http, https, h2, h3
+    ports: tuple[int, int]  # plain, TLS and QUIC
+    proxy: int = 0
+    queue: bool = False  # whether requests wait for a connection that another one has
+
+    @property
+    def port(self) -> int:
+        return self.ports[self.kind != "http"]
+
+
+def truths(
+    calls: Iterable[Call], seen: Iterable[dict[str, Any]], wire: Wire, around: Around
+) -> dict[str, tuple[int, Moments]]:
+    """By the id of a request: how many its connection had served, and when what was on the wire.
+
+    `seen` are the server's exchanges. Raises KeyError, IndexError when the wire lacks one of them.
+    """
+    hops: dict[str, list[dict[str, Any]]] = {}
+    for one in seen:
+        hops.setdefault(one["id"], []).append(one)
+    found = {}
+    last: dict[int, int] = {}
+    for call in sorted(calls, key=lambda call: hops[call.id][-1]["stamps"]["request_first"]):
+        *before, final = hops[call.id]
+        moments = _exchange(call, final, wire, around)
+        moments["queueStart"] = call.invoke
+        if around.queue:
+            moments["queueEnd"] = max(call.invoke, last.get(final["port"], 0))
+        last[final["port"]] = moments["responseEnd"]
+        if before:
+            moments["redirectStart"] = call.invoke
+            moments["redirectEnd"] = _exchange(call, before[-1], wire, around)["responseEnd"]
+        name = f"{call.id}.ftnet.test".lower()
+        if name in wire.asked:
+            moments["domainLookUpStart"] = min(wire.asked[name])
+            moments["domainLookUpEnd"] = max(wire.told[name])
+        found[call.id] = hops[call.id][0]["order"], moments
+    return found
+
+
+def _exchange(call: Call, seen: dict[str, Any], wire: Wire, around: Around) -> Moments:
+    if around.kind == "h3":
+        return _quic(seen, wire)
+    if around.proxy:
+        return _proxied(call, seen, wire, around)
+    at = seen["stamps"]["request_first"]
+    return _tcp(seen, wire.connection(seen["port"], around.port, at))
+
+
+def _tcp(seen: dict[str, Any], connection: Connection, up: int = 0, down: int = 0) -> Moments:
+    """`up`, `down`: bytes before those that the server knows; a proxy's."""
+    (first, end), (begin, over) = seen["request"], seen["response"]
+    moments = {
+        "requestStart": connection.up.at(up + first),
+        "requestEnd": connection.up.at(up + end - 1),
+        "responseStart": connection.down.at(down + begin),
+        "responseEnd": connection.down.at(down + over - 1),
+    }
+    if seen["order"] == 0:
+        moments["connectStart"], stands = connection.syn, connection.syn_ack
+        if seen["finished"] is not None:
+            # after a proxy's part, if it had one
+            moments["SSLconnectionStart"] = connection.down.at(down - 1) if down else stands
+            stands = moments["SSLconnectionEnd"] = connection.up.at(up + seen["finished"] - 1)
+        moments["connectEnd"] = stands
+    return moments
+
+
+def _proxied(call: Call, seen: dict[str, Any], wire: Wire, around: Around) -> Moments:
+    """By way of a proxy, one request at a time: the client's connection is the one of the time."""
+    at = seen["stamps"]["request_first"]
+    between = [
+        one
+        for (_, port), some in wire.connections.items()
+        for one in some
+        if port == around.proxy and one.syn <= at and one.last >= call.invoke
+    ]
+    if len(between) != 1:
+        raise KeyError(f"{len(between)} connections to the proxy during {call.id}")
+    up, down = between[0].up, between[0].down
+    if seen["finished"] is not None:
+        lengths = [one.head.index(b"\r\n\r\n") + 4 for one in (up, down)]
+        return _tcp(seen, between[0], *lengths)
+    # all there was on it is this request and its answer
+    whole = {"request": (0, up.length), "response": (0, down.length)}
+    return _tcp(seen | whole, between[0])
+
+
+def _quic(seen: dict[str, Any], wire: Wire) -> Moments:
+    places = dict(zip(("requestStart", "requestEnd"), seen["request"], strict=True))
+    places |= zip(("responseStart", "responseEnd"), seen["response"], strict=True)
+    moments = {name: wire.datagram(bytes.fromhex(place)) for name, place in places.items()}
+    if seen["order"] == 0:
+        moments["connectStart"] = moments["SSLconnectionStart"] = wire.opened[seen["port"]]
+        finished = wire.datagram(bytes.fromhex(seen["finished"]))
+        moments["SSLconnectionEnd"] = moments["connectEnd"] = finished
+    return moments
+
+
+def errors(
+    calls: Iterable[Call],
+    found: dict[str, tuple[int, Moments]],
+    *,
+    new: bool,
+    skip: int,
+) -> dict[str, list[float]]:
+    """Reported minus true, µs, by field; of requests on new connections, or of those on old ones.
+
+    The first `skip` calls are left out. Fields that count from an unknown moment are moved so
+    that the first of them is true: it is left out.
+    """
+    off: dict[str, list[float]] = {}
+    for call in calls:
+        order, true = found[call.id]
+        if int(call.id.rpartition("-")[2]) < skip or (order == 0) != new:
+            continue
+        fields = {name: at for name, at in call.fields.items() if name in true}
+        if call.floating:
+            first = min(fields, key=lambda name: fields[name])
+            moved = true[first] - fields.pop(first)
+            fields = {name: at + moved for name, at in fields.items()}
+        for name, at in fields.items():
+            off.setdefault(name, []).append((at - true[name]) / 1e3)
+    return off
+
+
+def witness(seen: Iterable[dict[str, Any]], wire: Wire, around: Around) -> list[float]:
+    """µs from the packet with a request's first byte until the server had it; of direct TCP."""
+    gaps = []
+    for one in seen:
+        at = one["stamps"]["request_first"]
+        connection = wire.connection(one["port"], around.port, at)
+        gaps.append((at - connection.up.at(one["request"][0])) / 1e3)
+    return gaps
