@@ -11,6 +11,7 @@ from benchmarks.truth.scenarios import Row, Scenario
 
 MARKS = ("<!-- truth:begin -->", "<!-- truth:end -->")
 BARS = {1: 20.0, 64: 100.0}  # µs that 99 % of the errors may have at most, by concurrency
+SLACK = 3.0  # µs by which the clocks of packets and server may differ
 STUB = f"# Timing\n\n{MARKS[0]}\n{MARKS[1]}\n"
 
 
@@ -73,7 +74,6 @@ def document(rows: Sequence[Row], cost: Sequence[str], facts: str) -> str:
     old = [row for row in mine if not row.scenario.new]
     new = [row for row in mine if row.scenario.new]
     compared = [row for row in rows if row.scenario.peers]
-    gaps = [gap for row in rows for gap in row.witness]
     parts = [
         f"{facts} Every figure is µs, reported minus true: median / 99th percentile / maximum, the"
         " last two without sign. **Bold**: the 99th percentile is over the bar, 20 µs at c=1 and"
@@ -83,14 +83,23 @@ def document(rows: Sequence[Row], cost: Sequence[str], facts: str) -> str:
     if compared:
         parts += [_titled("Side by side", table(compared, named=True))]
     parts += [_titled("Over the bar (99th percentile, µs)", over(mine) or ["- none"])]
-    if gaps:
-        parts += [
-            "Second witness: from the packet with a request's first byte until the server had read"
-            f" it, {min(gaps):.0f} µs at least, {median(gaps):.0f} µs in the middle."
-        ]
+    parts += [_titled("The server as a second witness", _witness(rows))]
     if cost:
         parts += [_titled("What a profile costs", cost)]
     return "\n\n".join(parts)
+
+
+def _witness(rows: Iterable[Row]) -> Iterator[str]:
+    """What lay between packets and the server's stamps; none of it can be negative."""
+    gaps: dict[str, list[float]] = {}
+    for row in rows:
+        for what, some in row.witness.items():
+            gaps.setdefault(what, []).extend(some)
+    yield "| from → to | n | least, µs | median |"
+    yield "|---|---:|---:|---:|"
+    for what, some in gaps.items():
+        wrong = " (!)" if min(some) < -SLACK else ""
+        yield f"| {what} | {len(some)} | {min(some):.1f}{wrong} | {median(some):.0f} |"
 
 
 def _titled(title: str, lines: Iterable[str]) -> str:

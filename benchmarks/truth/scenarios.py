@@ -63,7 +63,7 @@ class Scenario:
         scheme = "http" if self.kind == "http" else "https"
         url = f"{scheme}://{host}:{around.port}/r/{{id}}?{query}"
         total = self.total if client == "ftnet" else self.peers
-        total = max(int(total * share), self.skip + 20)
+        total = max(int(total * share), self.skip + 4 * self.c + 20)
         proxy = f"http://127.0.0.1:{around.proxy}" if around.proxy else ""
         return Job(client, url, ca, total, self.c, VERSIONS[self.kind], proxy, self.upload, fresh,
                    self.limit)  # fmt: skip
@@ -113,7 +113,7 @@ class Row:
     scenario: Scenario
     client: str
     errors: dict[str, list[float]]
-    witness: list[float] = field(default_factory=list)
+    witness: dict[str, list[float]] = field(default_factory=dict)
     note: str = ""
 
 
@@ -199,7 +199,7 @@ class Bench:
         found = truths(calls, mine, wire, around)
         off = errors(calls, found, new=scenario.new, skip=scenario.skip)
         direct = scenario.kind != "h3" and not scenario.proxy
-        return Row(scenario, client, off, witness(mine, wire, around) if direct else [])
+        return Row(scenario, client, off, witness(mine, wire, around) if direct else {})
 
 
 def _until_it_accepts(port: int) -> None:

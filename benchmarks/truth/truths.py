@@ -142,11 +142,26 @@ def errors(
     return off
 
 
-def witness(seen: Iterable[dict[str, Any]], wire: Wire, around: Around) -> list[float]:
-    """µs from the packet with a request's first byte until the server had it; of direct TCP."""
-    gaps = []
+def witness(seen: Iterable[dict[str, Any]], wire: Wire, around: Around) -> dict[str, list[float]]:
+    """What the server itself saw, of direct TCP: µs from what comes first to what comes then."""
+    gaps: dict[str, list[float]] = {}
     for one in seen:
-        at = one["stamps"]["request_first"]
-        connection = wire.connection(one["port"], around.port, at)
-        gaps.append((at - connection.up.at(one["request"][0])) / 1e3)
+        stamps, (first, _) = one["stamps"], one["response"]
+        connection = wire.connection(one["port"], around.port, stamps["request_first"])
+        spans = {
+            "the packet with a request's first byte → the server has read it": (
+                connection.up.at(one["request"][0]),
+                stamps["request_first"],
+            ),
+            "the server is about to answer → the packet with the response's first byte": (
+                stamps["response_first"],
+                connection.down.at(first),
+            ),
+        }
+        if one["order"] == 0 and one["finished"] is not None:
+            finished = connection.up.at(one["finished"] - 1)
+            what = "the packet with the client's Finished → the server's handshake is over"
+            spans[what] = finished, stamps["handshake"]
+        for what, (before, after) in spans.items():
+            gaps.setdefault(what, []).append((after - before) / 1e3)
     return gaps
