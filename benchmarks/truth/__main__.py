@@ -64,7 +64,8 @@ def measured(scenarios: Sequence[Scenario], share: float) -> list[Row]:
 def facts() -> str:
     versions = version_of("ftnet", "pycurl", "aiohttp", "httpx")()
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors,"
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors, their load"
+        f" {os.getloadavg()[0]:.1f} before,"
         f" {platform.system()} {platform.release()}, Python {platform.python_version()};"
         f" {versions}."
     )
@@ -85,12 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not scenarios:
         names = dict.fromkeys(one.name for one in SCENARIOS)
         parser.error(f"no scenario has that name: {', '.join(names)}")
-    start = time.monotonic()
+    start, known = time.monotonic(), facts()
     rows = measured(scenarios, QUICK if options.quick else 1.0)
     lines: list[str] = []
     if not options.only:
         lines = list(cost.rounds(*((3, 6_000) if options.quick else (ROUNDS, REQUESTS))))
-    text = report.document(rows, lines, facts())
+    text = report.document(rows, lines, known)
     print(text)
     if not options.quick and not options.only:
         write(rows, text)

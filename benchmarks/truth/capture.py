@@ -120,10 +120,6 @@ class Connection:
     up: Stream = field(default_factory=Stream)
     down: Stream = field(default_factory=Stream)
 
-    @property
-    def last(self) -> int:
-        return max(self.syn, *self.up.times[-1:], *self.down.times[-1:])
-
 
 def question(message: bytes) -> str:
     """The name that a DNS message asks for."""

@@ -79,13 +79,17 @@ def document(rows: Sequence[Row], cost: Sequence[str], facts: str) -> str:
         " last two without sign. **Bold**: the 99th percentile is over the bar, 20 µs at c=1 and"
         " 100 µs at c=64 on idle processors.",
     ]
-    parts += [_titled("Reused connections", table(old)), _titled("New connections", table(new))]
-    if compared:
-        parts += [_titled("Side by side", table(compared, named=True))]
-    parts += [_titled("Over the bar (99th percentile, µs)", over(mine) or ["- none"])]
-    parts += [_titled("The server as a second witness", _witness(rows))]
-    if cost:
-        parts += [_titled("What a profile costs", cost)]
+    sections = {
+        "Reused connections": table(old) if old else (),
+        "New connections": table(new) if new else (),
+        "Side by side": table(compared, named=True) if compared else (),
+        "Over the bar (99th percentile, µs)": over(mine),
+        "The server as a second witness": _witness(rows),
+        "What a profile costs": cost,
+    }
+    for title, lines in sections.items():
+        if found := list(lines):
+            parts.append("\n".join([f"### {title}", "", *found]))
     return "\n\n".join(parts)
 
 
@@ -95,12 +99,9 @@ def _witness(rows: Iterable[Row]) -> Iterator[str]:
     for row in rows:
         for what, some in row.witness.items():
             gaps.setdefault(what, []).extend(some)
-    yield "| from → to | n | least, µs | median |"
-    yield "|---|---:|---:|---:|"
+    if gaps:
+        yield "| from → to | n | least, µs | median |"
+        yield "|---|---:|---:|---:|"
     for what, some in gaps.items():
         wrong = " (!)" if min(some) < -SLACK else ""
         yield f"| {what} | {len(some)} | {min(some):.1f}{wrong} | {median(some):.0f} |"
-
-
-def _titled(title: str, lines: Iterable[str]) -> str:
-    return "\n".join([f"### {title}", "", *lines])

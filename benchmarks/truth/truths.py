@@ -40,14 +40,14 @@ def truths(
     last: dict[int, int] = {}
     for call in sorted(calls, key=lambda call: hops[call.id][-1]["stamps"]["request_first"]):
         *before, final = hops[call.id]
-        moments = _exchange(call, final, wire, around)
+        moments = _exchange(final, wire, around)
         moments["queueStart"] = call.invoke
         if around.queue:
             moments["queueEnd"] = max(call.invoke, last.get(final["port"], 0))
         last[final["port"]] = moments["responseEnd"]
         if before:
             moments["redirectStart"] = call.invoke
-            moments["redirectEnd"] = _exchange(call, before[-1], wire, around)["responseEnd"]
+            moments["redirectEnd"] = _exchange(before[-1], wire, around)["responseEnd"]
         name = f"{call.id}.ftnet.test".lower()
         if name in wire.asked:
             moments["domainLookUpStart"] = min(wire.asked[name])
@@ -56,11 +56,11 @@ def truths(
     return found
 
 
-def _exchange(call: Call, seen: dict[str, Any], wire: Wire, around: Around) -> Moments:
+def _exchange(seen: dict[str, Any], wire: Wire, around: Around) -> Moments:
     if around.kind == "h3":
         return _quic(seen, wire)
     if around.proxy:
-        return _proxied(call, seen, wire, around)
+        return _proxied(seen, wire, around)
     at = seen["stamps"]["request_first"]
     return _tcp(seen, wire.connection(seen["port"], around.port, at))
 
@@ -84,24 +84,22 @@ def _tcp(seen: dict[str, Any], connection: Connection, up: int = 0, down: int = 
     return moments
 
 
-def _proxied(call: Call, seen: dict[str, Any], wire: Wire, around: Around) -> Moments:
-    """By way of a proxy, one request at a time: the client's connection is the one of the time."""
-    at = seen["stamps"]["request_first"]
-    between = [
+def _proxied(seen: dict[str, Any], wire: Wire, around: Around) -> Moments:
+    """By way of a proxy, one request after the other: its connection is the newest one."""
+    opened = [
         one
         for (_, port), some in wire.connections.items()
         for one in some
-        if port == around.proxy and one.syn <= at and one.last >= call.invoke
+        if port == around.proxy and one.syn <= seen["stamps"]["request_first"]
     ]
-    if len(between) != 1:
-        raise KeyError(f"{len(between)} connections to the proxy during {call.id}")
-    up, down = between[0].up, between[0].down
+    newest = max(opened, key=lambda one: one.syn)
+    up, down = newest.up, newest.down
     if seen["finished"] is not None:
         lengths = [one.head.index(b"\r\n\r\n") + 4 for one in (up, down)]
-        return _tcp(seen, between[0], *lengths)
+        return _tcp(seen, newest, *lengths)
     # all there was on it is this request and its answer
     whole = {"request": (0, up.length), "response": (0, down.length)}
-    return _tcp(seen | whole, between[0])
+    return _tcp(seen | whole, newest)
 
 
 def _quic(seen: dict[str, Any], wire: Wire) -> Moments:
