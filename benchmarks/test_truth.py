@@ -198,11 +198,14 @@ def test_errors_are_microseconds_of_the_calls_that_count() -> None:
 def test_the_table_shows_what_is_over_the_bar() -> None:
     scenario = Scenario("http", "http", 100)
     off = {"requestStart": [-1.0] * 99 + [500.0], "responseEnd": [30.0, 31.0, -90.0]}
-    rows = [Row(scenario, "ftnet", off), Row(scenario, "httpx", {}, note="not installed")]
+    rows = [
+        Row(scenario, "ftnet", off, others=0.25),
+        Row(scenario, "httpx", {}, note="not installed"),
+    ]
     lines = list(report.table(rows, named=True))
-    assert lines[0] == "| requests | c | client | n | requestStart | responseEnd |"
-    assert lines[2] == "| http | 1 | ftnet | 100 | -1 / 1 / 500 | **30 / 90 / 90** |"
-    assert lines[3] == "| http | 1 | httpx | not installed | | |"
+    assert lines[0] == "| requests | c | others | client | n | requestStart | responseEnd |"
+    assert lines[2] == "| http | 1 | 25% | ftnet | 100 | -1 / 1 / 500 | **30 / 90 / 90** |"
+    assert lines[3] == "| http | 1 | 0% | httpx | not installed | | |"
     assert list(report.over(rows)) == ["- http, c=1 (at most 20): responseEnd 90"]
     assert "responseEnd 90" in into_readme(report.STUB, report.document(rows, [], ""), report.MARKS)
 

@@ -1,11 +1,12 @@
 """Measures how far each field of a profile is from what the wire says, and writes it down.
 
-    python -m benchmarks.truth                  everything, into docs/: about six minutes
+    python -m benchmarks.truth                  everything, into docs/: about five minutes
     python -m benchmarks.truth --quick          few requests, printed only: below a minute
     python -m benchmarks.truth --only upload    scenarios whose name holds that; printed only
 
 Needs root and tcpdump (on the loopback), for the proxy tinyproxy, for the cost of a profile nginx.
-The client has one processor; the server, the resolver and the proxy have another.
+The client has one processor; the server, the resolver and the proxy have another. A scenario
+during which other programs took more than 5 % of the processors is measured a second time.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from benchmarks.truth.capture import find_tcpdump
 from benchmarks.truth.scenarios import SCENARIOS, Bench, Row, Scenario
 
 QUICK = 0.1
+QUIET, TRIES = 0.05, 2  # share of other programs above which a scenario is measured again
 QUICK_SKIPPED = ("4 MiB", "busy", "parts")
 ROUNDS, REQUESTS = 9, 60_000
 
@@ -50,12 +52,17 @@ def chosen(only: Sequence[str], quick: bool) -> list[Scenario]:
     return [one for one in some if not quick or one.c <= 64]
 
 
-def measured(scenarios: Sequence[Scenario], share: float) -> list[Row]:
+def measured(scenarios: Sequence[Scenario], share: float, tries: int) -> list[Row]:
+    """All of them; of several tries the one counts that other programs disturbed least."""
     rows: list[Row] = []
     with Bench() as bench:
         for scenario in scenarios:
-            start = time.monotonic()
-            rows += bench.measure(scenario, share)
+            start, tried = time.monotonic(), list[list[Row]]()
+            while len(tried) < (1 if scenario.busy else tries):
+                tried.append(bench.measure(scenario, share))
+                if tried[-1][0].others < QUIET:
+                    break
+            rows += min(tried, key=lambda some: some[0].others)
             took = time.monotonic() - start
             sys.stderr.write(f"{scenario.name} c={scenario.c}: {took:.1f} s\n")
     return rows
@@ -64,8 +71,7 @@ def measured(scenarios: Sequence[Scenario], share: float) -> list[Row]:
 def facts() -> str:
     versions = version_of("ftnet", "pycurl", "aiohttp", "httpx")()
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors, their load"
-        f" {os.getloadavg()[0]:.1f} before,"
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors,"
         f" {platform.system()} {platform.release()}, Python {platform.python_version()};"
         f" {versions}."
     )
@@ -86,12 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not scenarios:
         names = dict.fromkeys(one.name for one in SCENARIOS)
         parser.error(f"no scenario has that name: {', '.join(names)}")
-    start, known = time.monotonic(), facts()
-    rows = measured(scenarios, QUICK if options.quick else 1.0)
+    start = time.monotonic()
+    rows = measured(scenarios, *((QUICK, 1) if options.quick else (1.0, TRIES)))
     lines: list[str] = []
     if not options.only:
         lines = list(cost.rounds(*((3, 6_000) if options.quick else (ROUNDS, REQUESTS))))
-    text = report.document(rows, lines, known)
+    text = report.document(rows, lines, facts())
     print(text)
     if not options.quick and not options.only:
         write(rows, text)

@@ -205,6 +205,10 @@ class Capture:
         self._offset = wall_offset()
         return self
 
+    @property
+    def pid(self) -> int:
+        return int(self._process.pid)
+
     def __exit__(self, kind: object, *_: object) -> None:
         try:
             if kind is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from benchmarks.rounds import pin
 from benchmarks.truth.capture import wall_offset
@@ -334,7 +336,9 @@ class Httpx:
         import httpx
 
         context = ssl.create_default_context(cafile=self.job.ca)
-        async with httpx.AsyncClient(verify=context, trust_env=False, timeout=LIMIT) as client:
+        limits = httpx.Limits(max_connections=self.job.concurrency)
+        options = {"verify": context, "trust_env": False, "timeout": LIMIT, "limits": limits}
+        async with httpx.AsyncClient(**options) as client:
 
             async def one(ident: str, url: str) -> Call:
                 call = Call(ident, now(), {})
@@ -348,12 +352,41 @@ class Httpx:
             call.fields[name] = now()
 
 
+class Bare:
+    """What any client can reach: a blocking socket, and the clock before and after each call."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def run(self) -> list[Call]:
+        calls, open_ = list[Call](), list[socket.socket]()
+        for ident, url in self.job.names():
+            where = urlsplit(url)
+            host, path = (where.hostname, where.port), f"{where.path}?{where.query}"
+            request = f"GET {path} HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode()
+            call = Call(ident, now(), {})
+            if not open_:
+                call.fields["connectStart"] = now()
+                open_.append(socket.create_connection(host))
+                call.fields["connectEnd"] = now()
+            call.fields["requestStart"] = now()
+            open_[0].sendall(request)
+            call.fields["requestEnd"] = now()
+            answer = open_[0].recv(65536)
+            call.fields["responseStart"] = call.fields["responseEnd"] = now()
+            if b"connection: close" in answer:
+                open_.pop().close()
+            calls.append(call)
+        return calls
+
+
 CLIENTS: dict[str, Callable[[Job], Any]] = {
     "ftnet": Ftnet,
     "pycurl": Pycurl,
     "curl -w": CurlCommand,
     "aiohttp": Aiohttp,
     "httpx": Httpx,
+    "bare socket": Bare,
 }
 PEERS = tuple(CLIENTS)[1:]
 

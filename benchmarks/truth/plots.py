@@ -12,8 +12,15 @@ from benchmarks.truth.clients import CLIENTS, FIELDS
 from benchmarks.truth.report import bar, percentile
 from benchmarks.truth.scenarios import Row, Scenario
 
-PANELS = (("https, new", 1), ("https", 1), ("https", 64))  # scenario, concurrency
-COLOURS = ("#d55e00", "#0072b2", "#56b4e9", "#009e73", "#cc79a7")  # told apart by everybody
+PANELS = (("http", 1), ("https, new", 1), ("https", 64))  # scenario, concurrency
+COLOURS = (
+    "#d55e00",
+    "#0072b2",
+    "#56b4e9",
+    "#009e73",
+    "#cc79a7",
+    "#777777",
+)  # told apart by everybody
 LINEAR, WIDEST = 10.0, 100_000.0  # µs: linear up to the first, shown up to the second
 INK, FAINT = "#222222", "#bbbbbb"
 STYLE = {

@@ -44,11 +44,12 @@ def _cell(row: Row, name: str) -> str:
 def table(rows: Sequence[Row], *, named: bool = False) -> Iterator[str]:
     """A line for each row, a column for each field that one of them has; `named`: by client."""
     fields = [name for name in FIELDS if any(row.errors.get(name) for row in rows)]
-    yield f"| requests | c | {'client | ' if named else ''}n | " + " | ".join(fields) + " |"
-    yield f"|---|---:|{'---|' if named else ''}---:|" + "---:|" * len(fields)
+    yield f"| requests | c | others | {'client | ' if named else ''}n | {' | '.join(fields)} |"
+    yield f"|---|---:|---:|{'---|' if named else ''}---:|" + "---:|" * len(fields)
     for row in rows:
         client = f"{row.client} | " if named else ""
-        start = f"| {row.scenario.name} | {row.scenario.c} | {client}"
+        others = "" if row.scenario.busy else f"{row.others:.0%}"
+        start = f"| {row.scenario.name} | {row.scenario.c} | {others} | {client}"
         if row.note:
             yield f"{start}{row.note} |" + " |" * len(fields)
             continue
@@ -73,16 +74,22 @@ def document(rows: Sequence[Row], cost: Sequence[str], facts: str) -> str:
     mine = [row for row in rows if row.client == "ftnet"]
     old = [row for row in mine if not row.scenario.new]
     new = [row for row in mine if row.scenario.new]
+    apart = "pycurl's times are added to the moment of perform() or add_handle(). curl -w does not"
+    apart += (
+        " say when it began: its first time is taken for true, and is left out. The bare socket"
+    )
+    apart += " is a blocking one, the clock read before and after each call: nobody can do better."
     compared = [row for row in rows if row.scenario.peers]
     parts = [
         f"{facts} Every figure is µs, reported minus true: median / 99th percentile / maximum, the"
         " last two without sign. **Bold**: the 99th percentile is over the bar, 20 µs at c=1 and"
-        " 100 µs at c=64 on idle processors.",
+        " 100 µs at c=64 on idle processors. Others: the share of the processors' time that other"
+        " programs took; where they took much, the 99th percentile and the maximum are theirs.",
     ]
     sections = {
         "Reused connections": table(old) if old else (),
         "New connections": table(new) if new else (),
-        "Side by side": table(compared, named=True) if compared else (),
+        "Side by side": [apart, "", *table(compared, named=True)] if compared else (),
         "Over the bar (99th percentile, µs)": over(mine),
         "The server as a second witness": _witness(rows),
         "What a profile costs": cost,

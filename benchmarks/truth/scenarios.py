@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks.peers import cpu_seconds
 from benchmarks.rounds import ROOT
 from benchmarks.truth import clients
 from benchmarks.truth.capture import Capture, Wire
@@ -52,9 +54,11 @@ class Scenario:
 
     @property
     def clients(self) -> list[str]:
-        """ftnet and its peers; the curl command makes one request at a time."""
-        peers = [one for one in PEERS if self.c == 1 or one != "curl -w"] if self.peers else []
-        return ["ftnet", *peers]
+        """ftnet and its peers; the curl command and a bare socket make one request at a time."""
+        unable = ("curl -w", "bare socket") if self.c > 1 else ()
+        if self.kind != "http":
+            unable += ("bare socket",)
+        return ["ftnet", *(one for one in PEERS if self.peers and one not in unable)]
 
     def job(self, client: str, around: Around, ca: str, share: float) -> Job:
         fresh = self.new and self.kind in ("h2", "h3")
@@ -108,13 +112,42 @@ SCENARIOS = (
 
 @dataclass(slots=True)
 class Row:
-    """What was measured of one client in one scenario: µs that each field was off."""
+    """What was measured of one client in one scenario: µs that each field was off.
+
+    `others` is the share of the processors' time that other programs took meanwhile.
+    """
 
     scenario: Scenario
     client: str
     errors: dict[str, list[float]]
     witness: dict[str, list[float]] = field(default_factory=dict)
     note: str = ""
+    others: float = 0.0
+
+
+class Load:
+    """What other programs take of the processors' time while we measure."""
+
+    def __init__(self, *children: int) -> None:
+        self._children = children
+        self._start = self._times()
+
+    def _times(self) -> tuple[float, float, float]:
+        """CPU seconds of the machine, idle ones included; those at work; ours of the latter."""
+        tick = os.sysconf("SC_CLK_TCK")
+        line = Path("/proc/stat").read_text().split("\n", 1)[0]
+        user, nice, system, idle, wait, *interrupts = map(int, line.split()[1:8])
+        ours = sum(map(cpu_seconds, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+        for pid in self._children:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ours += (int(fields[11]) + int(fields[12])) / tick  # user and system time
+        busy = user + nice + system
+        return (busy + idle + wait + sum(interrupts)) / tick, busy / tick, ours
+
+    def others(self) -> float:
+        """Their share, from 0 to 1, since the beginning."""
+        every, busy, ours = (b - a for a, b in zip(self._start, self._times(), strict=True))
+        return max(0.0, busy - ours) / every if every else 0.0
 
 
 class Bench:
@@ -178,6 +211,7 @@ class Bench:
         calls: dict[str, list[Call]] = {}
         notes: dict[str, str] = {}
         with Capture(self.folder, servers, whole=scenario.kind == "h3") as capture:
+            load = Load(self._server.pid, capture.pid)
             for client in scenario.clients:
                 job = scenario.job(client, around, str(self.pair.ca), share)
                 try:
@@ -185,9 +219,13 @@ class Bench:
                         calls[client] = clients.run(job, str(self._resolv) if scenario.dns else "")
                 except RuntimeError as error:
                     notes[client] = str(error)
+            others = load.others()
         seen = self.seen()
         rows = [self._row(scenario, *one, seen, capture.wire, around) for one in calls.items()]
-        return rows + [Row(scenario, client, {}, note=why) for client, why in notes.items()]
+        rows += [Row(scenario, client, {}, note=why) for client, why in notes.items()]
+        for row in rows:
+            row.others = others
+        return rows
 
     @staticmethod
     def _row(
