@@ -101,7 +101,7 @@ def test_datagrams_are_found_by_how_they_begin_even_within_a_large_one() -> None
     both = one + bytes(1200) + two + bytes(1200)
     packets = [Packet(5, UDP, CLIENT, SERVER, 0, 0, len(both), both)]
     wire = Wire(iter(packets), {SERVER})
-    assert (wire.datagram(one), wire.datagram(two), wire.opened[CLIENT]) == (5, 5, 5)
+    assert (wire.datagram(one), wire.datagram(two)) == (5, 5)
     with pytest.raises(KeyError):
         wire.datagram(bytes(32)[:31] + b"\x01")
 
@@ -126,7 +126,7 @@ def test_records_come_out_whole(step: int) -> None:
 # --- truths ---------------------------------------------------------------------------------------
 
 
-def exchange(ident: str, order: int, request: tuple[int, int], response: tuple[int, int],
+def exchange(ident: str, order: int, request: tuple[Any, Any], response: tuple[Any, Any],
              **more: Any) -> dict[str, Any]:  # fmt: skip
     seen = {"id": ident, "hop": 0, "port": CLIENT, "order": order, "request": request}
     seen |= {"response": response, "finished": 30, "stamps": {"request_first": 1000}}
@@ -172,6 +172,21 @@ def test_behind_a_proxy_tls_begins_with_its_answer() -> None:
     seen = [exchange("ftnet-0", 0, (30, 40), (50, 70), port=50_000)]
     found = truths([Call("ftnet-0", 90, {})], seen, wire, around)
     assert found == {"ftnet-0": (0, EXCHANGED | CONNECTED | {"SSLconnectionStart": 118})}
+
+
+def test_the_first_datagrams_say_when_of_quic() -> None:
+    heads = [bytes([number] * 32) for number in range(5)]
+    packets = [Packet(at, UDP, CLIENT, SERVER, 0, 0, 60, head) for at, head in enumerate(heads, 1)]
+    places = [head.hex() for head in heads]
+    seen = exchange("ftnet-0", 0, (places[2], places[3]), (places[4], places[4]))
+    seen |= {"opened": places[0], "finished": places[1]}
+    around = Around("h3", AROUND.ports)
+    found = truths([Call("ftnet-0", 0, {})], [seen], Wire(iter(packets), {SERVER}), around)
+    assert found["ftnet-0"][1] == {
+        **{"queueStart": 0, "connectStart": 1, "SSLconnectionStart": 1, "SSLconnectionEnd": 2},
+        **{"connectEnd": 2, "requestStart": 3, "requestEnd": 4},
+        **{"responseStart": 5, "responseEnd": 5},
+    }
 
 
 def test_a_redirect_ends_with_the_last_byte_of_its_response() -> None:

@@ -136,7 +136,6 @@ class Wire:
     def __init__(self, packets: Iterator[Packet], servers: set[int]) -> None:
         self.connections: dict[tuple[int, int], list[Connection]] = {}
         self.datagrams: dict[bytes, int] = {}
-        self.opened: dict[int, int] = {}  # a client's UDP port: its first datagram
         self.asked: dict[str, list[int]] = {}
         self.told: dict[str, list[int]] = {}
         self._large: list[Packet] = []
@@ -147,7 +146,7 @@ class Wire:
                 names = self.asked if packet.target == DNS_PORT else self.told
                 names.setdefault(question(packet.head), []).append(packet.at)
             else:
-                self._udp(packet, servers)
+                self._udp(packet)
 
     def _tcp(self, packet: Packet, up: bool) -> None:
         key = (packet.source, packet.target) if up else (packet.target, packet.source)
@@ -163,9 +162,7 @@ class Wire:
             elif packet.length:
                 (connection.up if up else connection.down).add(packet)
 
-    def _udp(self, packet: Packet, servers: set[int]) -> None:
-        if packet.target in servers:
-            self.opened.setdefault(packet.source, packet.at)
+    def _udp(self, packet: Packet) -> None:
         self.datagrams.setdefault(packet.head[:KEY], packet.at)
         if packet.length > 1500:  # several that were handed over at once
             self._large.append(packet)

@@ -47,7 +47,7 @@ class Exchange:
     """One request and its response: where their first and last bytes were, and when we saw them.
 
     `order` counts the requests of the connection, `finished` is where the client's part of the
-    TLS handshake ended; `stamps` are ns of CLOCK_MONOTONIC.
+    TLS handshake ended, `opened` where QUIC's began; `stamps` are ns of CLOCK_MONOTONIC.
     """
 
     id: str
@@ -56,6 +56,7 @@ class Exchange:
     order: int
     request: Span
     finished: Place = None
+    opened: Place = None
     response: Span = (None, None)
     stamps: dict[str, int] = field(default_factory=dict)
 
@@ -106,6 +107,8 @@ class Answer:
 class Channel(asyncio.Protocol):
     """A TCP connection; `send` says where in the stream the bytes are."""
 
+    opened: Place = None
+
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.port: int = transport.get_extra_info("peername")[1]
@@ -128,7 +131,7 @@ class Channel(asyncio.Protocol):
         url = urlsplit(path)
         query = dict(parse_qsl(url.query))
         ident, hop = url.path.rpartition("/")[2], int(query.get("hop", 0))
-        seen = Exchange(ident, hop, self.port, self.served, span, self.finished)
+        seen = Exchange(ident, hop, self.port, self.served, span, self.finished, self.opened)
         seen.stamps = self.stamps | stamps | {"request_last": time.monotonic_ns()}
         self.served += 1
         Answer(seen, query, send)
@@ -252,6 +255,7 @@ class Http3(QuicConnectionProtocol):
 
     port = served = 0
     finished: str | None = None
+    opened = ""
     exchange = Channel.exchange
 
     def connection_made(self, transport: Any) -> None:
@@ -269,6 +273,7 @@ class Http3(QuicConnectionProtocol):
 
     def datagram_received(self, data: Any, addr: Any) -> None:
         self.port, self._here = addr[1], data[:KEY].hex()
+        self.opened = self.opened or self._here
         super().datagram_received(data, addr)
 
     def quic_event_received(self, event: QuicEvent) -> None:

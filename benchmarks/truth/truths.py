@@ -103,13 +103,15 @@ def _proxied(seen: dict[str, Any], wire: Wire, around: Around) -> Moments:
 
 
 def _quic(seen: dict[str, Any], wire: Wire) -> Moments:
-    places = dict(zip(("requestStart", "requestEnd"), seen["request"], strict=True))
-    places |= zip(("responseStart", "responseEnd"), seen["response"], strict=True)
-    moments = {name: wire.datagram(bytes.fromhex(place)) for name, place in places.items()}
+    def at(place: str) -> int:
+        return wire.datagram(bytes.fromhex(place))
+
+    (first, end), (begin, over) = seen["request"], seen["response"]
+    moments = {"requestStart": at(first), "requestEnd": at(end)}
+    moments |= {"responseStart": at(begin), "responseEnd": at(over)}
     if seen["order"] == 0:
-        moments["connectStart"] = moments["SSLconnectionStart"] = wire.opened[seen["port"]]
-        finished = wire.datagram(bytes.fromhex(seen["finished"]))
-        moments["SSLconnectionEnd"] = moments["connectEnd"] = finished
+        moments["connectStart"] = moments["SSLconnectionStart"] = at(seen["opened"])
+        moments["SSLconnectionEnd"] = moments["connectEnd"] = at(seen["finished"])
     return moments
 
 
