@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scenarios = chosen(options.only, options.quick)
     if not scenarios:
         names = dict.fromkeys(one.name for one in SCENARIOS)
-        parser.error(f"no scenario has that name: {', '.join(names)}")
+        parser.error(f"no scenario has that name: {'; '.join(names)}")
     start = time.monotonic()
     rows = measured(scenarios, *((QUICK, 0) if options.quick else (1.0, PATIENCE)))
     lines: list[str] = []
