@@ -136,13 +136,13 @@ class Load:
         """CPU seconds of the machine, idle ones included; those at work; ours of the latter."""
         tick = os.sysconf("SC_CLK_TCK")
         line = Path("/proc/stat").read_text().split("\n", 1)[0]
-        user, nice, system, idle, wait, *interrupts = map(int, line.split()[1:8])
+        user, nice, system, idle, wait, hard, soft, stolen = map(int, line.split()[1:9])
         ours = sum(map(cpu_seconds, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
         for pid in self._children:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ours += (int(fields[11]) + int(fields[12])) / tick  # user and system time
-        busy = user + nice + system
-        return (busy + idle + wait + sum(interrupts)) / tick, busy / tick, ours
+        busy = user + nice + system + stolen  # the last by other machines of the same host
+        return (busy + idle + wait + hard + soft) / tick, busy / tick, ours
 
     def others(self) -> float:
         """Their share, from 0 to 1, since the beginning."""
