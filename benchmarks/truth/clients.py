@@ -26,7 +26,7 @@ from benchmarks.truth.capture import wall_offset
 
 LIMIT = 60  # seconds for one request
 FIELDS = (
-    "queueStart",
+    "invokeStart",
     "queueEnd",
     "redirectStart",
     "redirectEnd",

@@ -41,7 +41,7 @@ def truths(
     for call in sorted(calls, key=lambda call: hops[call.id][-1]["stamps"]["request_first"]):
         *before, final = hops[call.id]
         moments = _exchange(final, wire, around)
-        moments["queueStart"] = call.invoke
+        moments["invokeStart"] = call.invoke
         if around.queue:
             moments["queueEnd"] = max(call.invoke, last.get(final["port"], 0))
         last[final["port"]] = moments["responseEnd"]
@@ -77,8 +77,8 @@ def _tcp(seen: dict[str, Any], connection: Connection, up: int = 0, down: int = 
     if seen["order"] == 0:
         moments["connectStart"], stands = connection.syn, connection.syn_ack
         if seen["finished"] is not None:
-            # after a proxy's part, if it had one
-            moments["SSLconnectionStart"] = connection.down.at(down - 1) if down else stands
+            # after a proxy's part, if it had one: the ClientHello
+            moments["SSLconnectionStart"] = connection.up.at(up) if up else stands
             stands = moments["SSLconnectionEnd"] = connection.up.at(up + seen["finished"] - 1)
         moments["connectEnd"] = stands
     return moments

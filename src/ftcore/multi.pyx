@@ -51,7 +51,8 @@ cdef void act(multi *m, int fd, int flags) noexcept nogil:
 
 cdef void multi_look(multi *m, int fd) noexcept nogil:
     """Asking costs half a µs. Most responses come in one segment, whose first byte is as old as its
-    last: the first is asked for where the peer was seen to send in parts, and now and then.
+    last: the first is asked for where the peer was seen to send in parts, and now and then. Where
+    several answers come on one connection the first byte may be of another one.
     """
     cdef source *s = &m.r.sources[fd]
     m.at_work = fd
@@ -63,11 +64,11 @@ cdef void multi_look(multi *m, int fd) noexcept nogil:
         return
     if not s.stamped:
         s.stamped = True
-        reactor_stamp(m.r, fd)
+        reactor_stamp(m.r, fd, False)
         s = &m.r.sources[fd]
     m.last_at = reactor_from_wall(m.r, sock_last_came_at(fd))
     m.first_at = m.last_at
-    if m.last_at and (s.fresh or s.shared):
+    if m.last_at and (m.running == 1 if s.shared else s.fresh):
         s.looks += 1
         if s.in_parts or s.looks % LOOK_TWICE == 1:
             m.first_at = reactor_from_wall(m.r, sock_first_came_at(fd))
@@ -252,7 +253,7 @@ cdef int multi_open_socket(
     s.stands_at = s.rtt_at = 0
     m.sockets += 1
     if s.datagrams and m.profiled:
-        reactor_stamp(m.r, fd)
+        reactor_stamp(m.r, fd, True)
     last[0] = fd
     return fd
 

@@ -120,8 +120,9 @@ cdef bint reactor_hold(reactor *, int fd) noexcept nogil
 cdef int reactor_look_up(reactor *, lookup *, op *o) noexcept nogil
 # In a forked child: it has none of those threads.
 cdef void reactor_after_fork() noexcept nogil
-# The kernel notes from now on when what comes in on a socket did. May move the sources.
-cdef void reactor_stamp(reactor *, int fd) noexcept nogil
+# The kernel notes from now on when what comes in on a socket did, a TCP connection or one for
+# datagrams. May move the sources.
+cdef void reactor_stamp(reactor *, int fd, bint datagrams) noexcept nogil
 # A moment of the wall clock, as the kernel's stamps are, on our clock; 0 stays 0.
 cdef int64_t reactor_from_wall(reactor *, int64_t wall) noexcept nogil
 cdef int reactor_watch(reactor *, int fd, unsigned wanted) noexcept nogil

@@ -35,6 +35,7 @@ cdef extern from "c/sock.h" nogil:
     void sock_end(int)
     bint sock_readable(int)
     void sock_stamp(int)
+    void sock_stamp_datagrams(int)
 
 cdef extern from "<sys/socket.h>" nogil:
     enum: AF_INET
@@ -340,7 +341,7 @@ cdef bint reactor_hold(reactor *r, int fd) noexcept nogil:
     return s != NULL
 
 
-cdef void reactor_stamp(reactor *r, int fd) noexcept nogil:
+cdef void reactor_stamp(reactor *r, int fd, bint datagrams) noexcept nogil:
     """Switching the kernel's stamps on with each connection, and off with its end, would halt all
     processors each time: a socket of our own keeps them on. Without one they are just dearer.
     """
@@ -348,7 +349,10 @@ cdef void reactor_stamp(reactor *r, int fd) noexcept nogil:
         r.stamping = sock_open(AF_INET, SOCK_DGRAM, 0)
         if r.stamping > 0 and reactor_hold(r, r.stamping):
             sock_stamp(r.stamping)
-    sock_stamp(fd)
+    if datagrams:
+        sock_stamp_datagrams(fd)
+    else:
+        sock_stamp(fd)
 
 
 cdef int64_t reactor_from_wall(reactor *r, int64_t wall) noexcept nogil:

@@ -206,9 +206,11 @@ cdef void begin_answer(slot *s, bint shared) noexcept nogil:
 
 
 cdef void note_arrival(slot *s) noexcept nogil:
-    """Something of the answer is there; of QUIC it is asked at the end."""
+    """Something of the answer is there."""
     if s.x.t.profile:
-        s.last_at = s.m.last_at if s.m.last_at and s.m.at_work == s.used_fd else now_ns()
+        s.last_at = multi_last_came_at(s.m, s.used_fd)
+        if s.last_at == 0:
+            s.last_at = now_ns()
 
 
 cdef size_t response_header(char *line, size_t size, size_t count, void *owner) noexcept nogil:

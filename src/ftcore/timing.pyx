@@ -19,6 +19,9 @@ from ftcore.profile cimport (
 from ftcore.reactor cimport reactor, source
 from ftcore.slot cimport request_url, slot, slot_connection, xfer
 
+cdef extern from "<strings.h>" nogil:
+    int strncasecmp(const char *, const char *, size_t)
+
 cdef extern from "c/sock.h" nogil:
     unsigned sock_rtt_us(int)
     void sock_end(int)
@@ -58,8 +61,16 @@ cdef void timing_leave_connection(slot *s, bint single) noexcept nogil:
         sock_end(fd)
 
 
+cdef int protocol(slot *s) noexcept nogil:
+    """Of "HTTP/1.1 200 OK", "HTTP/2 200"; 0: none that has a name here."""
+    if s.head_length < 8 or s.head[5] == 0x31 and s.head[7] != 0x31:
+        return 0
+    return s.head[5] - 0x30 if 0x31 <= s.head[5] <= 0x33 else 0
+
+
 cdef int64_t timing_arrived_at(slot *s) noexcept nogil:
-    cdef int64_t at = multi_last_came_at(s.m, s.used_fd)
+    """Over TCP the end of a body may follow its last byte; a datagram may be of something else."""
+    cdef int64_t at = multi_last_came_at(s.m, s.used_fd) if protocol(s) < 3 else 0
     return at if at else s.last_at if s.last_at else now_ns()
 
 
@@ -98,13 +109,6 @@ cdef void timing_read_peer(CURL *easy, phases *p) noexcept nogil:
     p.port = <int>port if port > 0 else 0
 
 
-cdef int protocol(slot *s) noexcept nogil:
-    """Of "HTTP/1.1 200 OK", "HTTP/2 200"; 0: none that has a name here."""
-    if s.head_length < 8 or s.head[5] == 0x31 and s.head[7] != 0x31:
-        return 0
-    return s.head[5] - 0x30 if 0x31 <= s.head[5] <= 0x33 else 0
-
-
 cdef void read_peer(slot *s, phases *p) noexcept nogil:
     cdef int fd
     if s.ready_at:
@@ -141,18 +145,24 @@ cdef int64_t timing_read_connect(
     if opened_at == 0 and tcp == 0:
         return at
     at = not_before(p, CONNECT_START, opened_at if opened_at else at, at)
-    curl.easy_getinfo(easy, CURLINFO_USED_PROXY, &proxied)
-    if stands_at and (tls or tcp and not proxied):
+    if stands_at and (tls or tcp):
         stands = stands_at
     if stands == 0:
         return at
     if not tls:
         return not_before(p, CONNECT_END, stands, at)
+    curl.easy_getinfo(easy, CURLINFO_USED_PROXY, &proxied)
     at = not_before(p, SSL_START, shook[0] if proxied and shook[0] else stands, at)
     if app == 0 and shook[1] == 0:
         return at
     at = not_before(p, SSL_END, shook[1] if shook[1] else base + app, at)
     return not_before(p, CONNECT_END, at, at)
+
+
+cdef bint talks_first(slot *s) noexcept nogil:
+    """Whether a proxy has to be told where to go before the request can be sent."""
+    cdef const char *proxy = s.x.home.set.proxy
+    return proxy != NULL and not s.x.t.no_proxy and strncasecmp(proxy, b"socks", 5) == 0
 
 
 cdef int64_t stands_at(slot *s) noexcept nogil:
@@ -280,6 +290,8 @@ cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
     else:
         at = timing_read_connect(
             s.easy, s.opened_at, stands_at(s), s.shook, p, base, at, tls)
+        if p.at[CONNECT_END] and s.ready_at > at and talks_first(s):
+            p.at[CONNECT_END] = at = s.ready_at
         if p.http == 3 and p.at[CONNECT_END]:
             p.rtt_us = <unsigned>((p.at[CONNECT_END] - p.at[CONNECT_START]) // 1000)
     read_exchange(s, p, base, at, outcome)

@@ -102,6 +102,9 @@ cdef class Transfer(Operation):
     ``charset`` whether the content-type names one.
     """
 
+    def __cinit__(self):
+        self.x.ph.at[QUEUE_START] = now_ns()  # the call of the API
+
     cpdef start(self, Pool home, Template made, body, double timeout, Part part=None):
         """Submits the request; `timeout` in ms from now, `body` bytes-like, a `Body` or None.
 
@@ -131,7 +134,6 @@ cdef class Transfer(Operation):
         x.o.command = pool_on_transfer_command
         x.o.owner = <void *>self
         x.timeout = <int64_t>(timeout * 1e6)
-        x.ph.at[QUEUE_START] = now_ns()
         home.engine.submit(self, &x.o, COMMAND_START)
 
     def __dealloc__(self):

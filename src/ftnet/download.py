@@ -150,6 +150,7 @@ def _suffix(url: str, header: Headers) -> str:
 
 def download(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]) -> DownloadTask:
     """Checks the options, submits the download to the engine of here and now, returns its task."""
+    task = DownloadTask()  # which notes when it was asked for
     given = merge_options("downloadFile", options, kw, DOWNLOAD_OPTIONS)
     url = prepare_url(given["url"], "downloadFile")
     lines, _ = header_lines(given["header"], "downloadFile", default_json=False)
@@ -160,7 +161,6 @@ def download(client: Client, options: Mapping[str, Any] | None, kw: dict[str, An
         beside = plan.target or os.path.join(plan.folder, b"tmp")
         part = Part(files.part_beside(beside), plan.target)
     files.clean(plan.folder)
-    task = DownloadTask()
     if plan.note is not None:
         task.want_headers()
     submit(client, task, given, plan, template(client, given, "GET", url, lines), None, part)

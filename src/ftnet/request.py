@@ -162,6 +162,7 @@ class RequestTask(HttpTask[Response]):
 
 def request(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]) -> RequestTask:
     """Checks the options, submits the request to the engine of here and now, returns its task."""
+    task = RequestTask()  # which notes when it was asked for
     body = None
     # a URL that came before with nothing but callbacks needs no second check
     plan = client.plans.get(kw.get("url")) if options is None else None  # type: ignore[arg-type]
@@ -172,7 +173,6 @@ def request(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any
         if options is None and kw.keys() <= _CALLBACKS_AND_URL:
             client.plans[given["url"]] = plan
     driver, pool = pool_here(client)
-    task = RequestTask()
     if len(kw) == 1 and given is kw:
         task.context = (driver, plan, None, None, None, client)
     else:

@@ -73,11 +73,11 @@ class UploadTask(ProgressTask[UploadResult]):
 
 def upload(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]) -> UploadTask:
     """Checks the options, submits the upload to the engine of here and now, returns its task."""
+    task = UploadTask()  # which notes when it was asked for
     given = merge_options("uploadFile", options, kw, UPLOAD_OPTIONS)
     url = prepare_url(given["url"], "uploadFile")
     pieces, content_type = form_pieces(given["formData"], _file_parts(given), "uploadFile")
     lines = (*_lines(given["header"]), f"Content-Type: {content_type}".encode("ascii"))
-    task = UploadTask()
     made = template(client, given, "POST", url, lines, has_body=True)
     submit(client, task, given, None, made, Body(pieces))
     return task

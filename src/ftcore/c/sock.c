@@ -110,10 +110,11 @@ unsigned sock_connect_us(int fd) {
 
 void sock_stamp(int fd) {
   int on = 1;
-  struct timespec none;
-  if (setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on) == 0)
-    ioctl(fd, SIOCGSTAMPNS, &none);
+  setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
 }
+
+/* Asking once is what switches it on; with SO_TIMESTAMPNS the kernel would tell of it elsewhere. */
+void sock_stamp_datagrams(int fd) { sock_datagram_came_at(fd); }
 
 /* The stamp of the last byte of those asked for. */
 static int64_t came_at(int fd, size_t bytes) {
@@ -153,6 +154,8 @@ unsigned sock_connect_us(int fd) {
 }
 
 void sock_stamp(int fd) { (void)fd; }
+
+void sock_stamp_datagrams(int fd) { (void)fd; }
 
 int64_t sock_first_came_at(int fd) {
   (void)fd;

@@ -23,13 +23,15 @@ unsigned sock_rtt_us(int fd);
 /* What a TCP connection that has just come to stand took, from its first packet to the answer, in
  * µs; 0: unknown, or a packet was sent twice. */
 unsigned sock_connect_us(int fd);
-/* The kernel notes from now on when what comes in on a socket did: Linux. */
+/* The kernel notes from now on when what comes in on a socket did, with the bytes of a TCP
+ * connection or of the datagram that was read last: Linux. */
 void sock_stamp(int fd);
+void sock_stamp_datagrams(int fd);
 /* When the first of the bytes of a TCP connection that wait to be read came in, or the last: ns of
  * CLOCK_REALTIME; 0: unknown, or there are none. They go on waiting. */
 int64_t sock_first_came_at(int fd);
 int64_t sock_last_came_at(int fd);
-/* The same of the datagram that was read last. */
+/* The same of the datagram that was read last, after sock_stamp_datagrams. */
 int64_t sock_datagram_came_at(int fd);
 
 #endif
