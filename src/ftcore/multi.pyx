@@ -117,6 +117,8 @@ cdef void on_ready(void *owner, int fd, unsigned ready) noexcept nogil:
         flags |= CURL_CSELECT_ERR
     if m.profiled and not ready & POLLER_ERROR:
         multi_look(m, fd)
+        if m.first_at > m.r.now:  # what woke us had come by then; the rest was put to it since
+            m.first_at = m.r.now
     act(m, fd, flags)
 
 

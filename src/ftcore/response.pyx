@@ -9,7 +9,6 @@ from ftcore.decode cimport (
     DECODE_NO_MEMORY, DECODE_OK, DECODE_STOPPED, decoder_feed, decoder_left, decoder_new,
 )
 from ftcore.libcurl cimport CURLE_BAD_CONTENT_ENCODING, CURL_WRITEFUNC_PAUSE
-from ftcore.multi cimport multi_first_came_at, multi_last_came_at
 from ftcore.op cimport (
     EVENT_CHUNK, EVENT_HEADERS, EVENT_PROGRESS, OUTCOME_BAD_FRAMING, OUTCOME_BODY_TOO_LARGE,
     OUTCOME_FILE, OUTCOME_NO_MEMORY, OUTCOME_TOO_MANY_INTERIM, SLAB_ROOM, event, now_ns, slab,
@@ -18,7 +17,8 @@ from ftcore.op cimport (
 from ftcore.reactor cimport defer, reactor_emit, reactor_event, source
 from ftcore.sink cimport SINK_READY, SINK_START_OVER, sink_answer, sink_begin, sink_write
 from ftcore.slot cimport (
-    EARLY_END, START_OVER, WANT_CHUNKS, WANT_HEADERS, WANT_PROGRESS, slot, slot_connection, xfer,
+    EARLY_END, START_OVER, WANT_CHUNKS, WANT_HEADERS, WANT_PROGRESS, slot, slot_came_at,
+    slot_connection, xfer,
 )
 
 cdef extern from "<strings.h>" nogil:
@@ -196,9 +196,8 @@ cdef void begin_answer(slot *s, bint shared) noexcept nogil:
     s.answered_at = now_ns() if s.continued else s.first_byte_at
     if connection == NULL or not s.x.t.profile:
         return
-    # behind "100 Continue", in one read with it, only the last byte is surely of the answer
-    came_at = multi_last_came_at(s.m, s.used_fd) if s.continued else (
-        multi_first_came_at(s.m, s.used_fd))
+    # read with "100 Continue" or with TLS tickets, only the last byte is surely of the answer
+    came_at = slot_came_at(s, not s.continued and s.shook[1] == 0)
     if came_at:
         s.answered_at = came_at
     connection.fresh = False
@@ -208,7 +207,7 @@ cdef void begin_answer(slot *s, bint shared) noexcept nogil:
 cdef void note_arrival(slot *s) noexcept nogil:
     """Something of the answer is there."""
     if s.x.t.profile:
-        s.last_at = multi_last_came_at(s.m, s.used_fd)
+        s.last_at = slot_came_at(s, False)
         if s.last_at == 0:
             s.last_at = now_ns()
 

@@ -181,6 +181,9 @@ cdef void slot_free(slot *) noexcept nogil
 cdef void slot_watches(CURL *, int fd) noexcept nogil
 # What the reactor knows of the connection that the answer comes in on; NULL: none, or closed.
 cdef source *slot_connection(slot *) noexcept nogil
+# When what libcurl reads just now for it came in, the `first` byte or the last; 0: unknown. What is
+# older than the request belonged to something else.
+cdef int64_t slot_came_at(slot *, bint first) noexcept nogil
 # Ready for a new response.
 cdef void slot_clear(slot *) noexcept nogil
 # Sets the handle to what the transfer needs; nothing of an earlier one is left. 0, or a CURLcode.

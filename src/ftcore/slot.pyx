@@ -24,7 +24,8 @@ from ftcore.handle cimport (
     BUFFER, handle_set_constants, handle_set_network, handle_set_trust, handle_shook_hands,
 )
 from ftcore.multi cimport (
-    multi, multi_close_socket, multi_connect_socket, multi_look, multi_open_socket, multi_stands,
+    multi, multi_close_socket, multi_connect_socket, multi_first_came_at, multi_last_came_at,
+    multi_look, multi_open_socket, multi_stands,
 )
 from ftcore.op cimport OUTCOME_FILE, OUTCOME_NOT_REPEATED, now_ns
 from ftcore.reactor cimport source
@@ -41,6 +42,8 @@ cdef enum:
 
 cdef int on_open_socket(void *owner, int purpose, curl_sockaddr *address) noexcept nogil:
     cdef slot *s = <slot *>owner
+    if s.ready_at > s.opened_at:
+        s.opened_at = 0  # the connection made before is dead
     return multi_open_socket(s.m, address, &s.opened_at, &s.fd, &s.open_errno)
 
 
@@ -75,6 +78,12 @@ cdef source *slot_connection(slot *s) noexcept nogil:
         return NULL
     used = &s.m.r.sources[s.used_fd]
     return used if used.kept and used.opened_at == s.used_since else NULL
+
+
+cdef int64_t slot_came_at(slot *s, bint first) noexcept nogil:
+    cdef int64_t at
+    at = multi_first_came_at(s.m, s.used_fd) if first else multi_last_came_at(s.m, s.used_fd)
+    return at if at >= s.ready_at else 0
 
 
 cdef void note_connection(slot *s) noexcept nogil:

@@ -10,14 +10,13 @@ from ftcore.libcurl cimport (
     CURLINFO_STARTTRANSFER_TIME_T, CURLINFO_USED_PROXY, curl,
 )
 from ftcore.handle cimport handle_shook_hands
-from ftcore.multi cimport multi_last_came_at
 from ftcore.op cimport now_ns
 from ftcore.profile cimport (
     CONNECT_END, CONNECT_START, DNS_END, DNS_START, ENDED_AT, FETCH_START, QUEUE_END, REQUEST_END,
     REQUEST_START, RESPONSE_END, RESPONSE_START, SSL_END, SSL_START, phases,
 )
 from ftcore.reactor cimport reactor, source
-from ftcore.slot cimport request_url, slot, slot_connection, xfer
+from ftcore.slot cimport request_url, slot, slot_came_at, slot_connection, xfer
 
 cdef extern from "<strings.h>" nogil:
     int strncasecmp(const char *, const char *, size_t)
@@ -70,7 +69,7 @@ cdef int protocol(slot *s) noexcept nogil:
 
 cdef int64_t timing_arrived_at(slot *s) noexcept nogil:
     """Over TCP the end of a body may follow its last byte; a datagram may be of something else."""
-    cdef int64_t at = multi_last_came_at(s.m, s.used_fd) if protocol(s) < 3 else 0
+    cdef int64_t at = slot_came_at(s, False) if protocol(s) < 3 else 0
     return at if at else s.last_at if s.last_at else now_ns()
 
 
@@ -248,38 +247,46 @@ cdef int64_t left_queue_at(slot *s, int64_t base, int64_t now) noexcept nogil:
     return max(at, base)
 
 
+cdef int64_t began_at(slot *s, int64_t launched_at) noexcept nogil:
+    """Where libcurl counts from, on our clock.
+
+    A thread may be put aside between libcurl's look at the clock and ours, so each tie is a bound
+    from above.
+    """
+    cdef int64_t base = launched_at if is_simple(s) else now_ns()
+    if s.opened_at:
+        base = s.opened_at - micros(s.easy, CURLINFO_NAMELOOKUP_TIME_T)
+    if s.first_byte_at and not is_simple(s):
+        base = min(base, s.first_byte_at - micros(s.easy, CURLINFO_STARTTRANSFER_TIME_T))
+    return base if s.opened_at or s.first_byte_at else launched_at
+
+
 cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
     """Fills x.ph; before the handle is removed.
 
     The kernel tells when bytes came in, callbacks where an event happens tell the rest. Of the
     look-up, of waiting for a stream and of the request's end only libcurl knows. Its times count
-    from the start of the hop, or from where it began once more because the connection was dead.
-    They are tied to our clock at the first header line, where both are known; before that, at the
-    first socket that was opened, or when the transfer was handed over.
+    from the start of the hop, or from where it began once more because the connection was dead;
+    they are tied to our clock at the first socket opened and at the first header line.
     """
     cdef phases *p = &x.ph
     cdef long connects = 0
     cdef int i
     cdef bint tls = url_scheme(request_url(x)) == 2
     cdef int64_t base = p.at[FETCH_START]
-    cdef int64_t at = base, now = now_ns()
+    cdef int64_t launched_at = base, at = base, now = now_ns()
     p.sent = x.sent_before
     p.received = x.received_before
     if s.m.acts == s.launched:
         return  # libcurl has yet to look at it: what it would tell is of the transfer before
-    if s.first_byte_at and (s.opened_at or not is_simple(s)):
-        base = s.first_byte_at - micros(s.easy, CURLINFO_STARTTRANSFER_TIME_T)
-        if base < at:
-            base = at
-    elif s.opened_at:
-        base = max(at, s.opened_at - micros(s.easy, CURLINFO_NAMELOOKUP_TIME_T))
+    base = max(at, began_at(s, at))
     at = left_queue_at(s, base, now) if x.t.multiplex else base
     p.at[FETCH_START] = at
     if not x.altered:
         p.at[QUEUE_END] = at
     timing_add_bytes(s, &p.sent, &p.received)
     read_peer(s, p)
-    if s.opened_at:
+    if s.opened_at and (s.used_fd < 0 or s.used_since >= launched_at):
         curl.easy_getinfo(s.easy, CURLINFO_NUM_CONNECTS, &connects)
         if s.ready_at == 0 and tls:
             handle_shook_hands(s.easy, s.shook)
