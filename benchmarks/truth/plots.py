@@ -35,7 +35,7 @@ STYLE = {
 
 #: Phase, its first and last moment (field, place in the picture), colour. Not to scale.
 PHASES = (
-    ("waiting for a connection", ("queueStart", 0), ("queueEnd", 5), FAINT),
+    ("waiting for a connection", ("invokeStart", 0), ("queueEnd", 5), FAINT),
     ("redirects before", ("redirectStart", 5), ("redirectEnd", 16), FAINT),
     ("the final request", ("fetchStart", 17), ("", 100), "#eeeeee"),
     ("name look-up", ("domainLookUpStart", 18), ("domainLookUpEnd", 28), "#009e73"),

@@ -179,8 +179,10 @@ cdef bint is_sent(slot *s, bint likely) noexcept nogil:
 
 
 cdef bint goes_at_once(slot *s) noexcept nogil:
-    """Whether nothing of the request was left to send when an answer came."""
-    return s.x.bare or s.x.source == NULL and s.x.body_length < SEND_BUFFER
+    """Whether libcurl had all of the request, to send it in one piece, when an answer came."""
+    if s.x.source == NULL or s.x.bare:
+        return s.x.bare or s.x.body_length < SEND_BUFFER
+    return s.x.source.given == s.x.body_length and s.x.source.given_at <= s.answered_at
 
 
 cdef bint is_simple(slot *s) noexcept nogil:

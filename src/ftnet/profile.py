@@ -73,6 +73,7 @@ class Profile(Connected):
     reused connection the DNS and connect fields equal `fetchStart`; the SSL fields are 0 there
     and on plain http. A phase that was not reached is 0. Field names are those of the ft API
     (https://super-apps.ai/mop/document/en/develop/api/network.html#request) and of newer wx ones.
+    Where each is read, and how far it is from the wire: docs/timing.md.
     """
 
     __slots__ = ()
@@ -112,7 +113,7 @@ class Profile(Connected):
         return f"<Profile {self.protocol} {self.peerIP}:{self.port} {spans}>"
 
     invokeStart = _moment("queue_start", "The call of the API.")
-    queueStart = _moment("queue_start", "The task began to wait for a connection slot.")
+    queueStart = _moment("queue_start", "The same: the task begins to wait for a connection slot.")
     queueEnd = _moment("queue_end", "The task had its slot; queueStart plus µs without a queue.")
     redirectStart = _moment("redirect_start", "The first of the redirects that were followed.")
     redirectEnd = _moment("redirect_end", "The last redirect was over.")
@@ -120,8 +121,8 @@ class Profile(Connected):
     connectEnd = _moment("connect_end", "The connection stands, TLS and proxies included.")
     requestStart = _moment("request_start", "The request's first byte is about to be sent.")
     requestEnd = _moment("request_end", "The request's last byte was handed to the kernel.")
-    responseStart = _moment("response_start", "The first line of the response is there.")
-    responseEnd = _moment("response_end", "The last byte of the response is there.")
+    responseStart = _moment("response_start", "The response's first byte came in.")
+    responseEnd = _moment("response_end", "The response's last byte came in.")
 
     @property
     def rtt(self) -> float:
