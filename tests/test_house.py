@@ -14,9 +14,10 @@ CORE = ROOT / "src" / "ftcore"
 
 #: From the ground up: a room may cimport only rooms before it (struct definitions included).
 ROOMS = ["libcurl", "op", "buffers", "profile", "reactor", "engine", "multi", "codec", "decode"]
-ROOMS += ["settings", "body", "sink", "handle", "slot", "response", "timing", "redirect", "pool"]
-ROOMS += ["transfer", "connection", "permessage", "opening", "outgoing", "frames", "messages"]
-ROOMS += ["websocket", "stream", "tcp", "datagram", "names", "lanes", "udp_socket", "udp"]
+ROOMS += ["settings", "quality", "body", "sink", "handle", "slot", "response", "timing", "samples"]
+ROOMS += ["redirect", "pool", "transfer", "connection", "permessage", "opening", "outgoing"]
+ROOMS += ["frames", "messages", "websocket", "stream", "tcp", "datagram", "names", "lanes"]
+ROOMS += ["udp_socket", "udp"]
 PAIRS = [(path.stem, path) for path in sorted(CORE.glob("*.p[yx][xd]")) if path.suffix != ".pyi"]
 CODE = {path: path.read_text() for _, path in PAIRS}
 

@@ -252,7 +252,7 @@ cdef int multi_open_socket(
     s.looks = 0
     s.datagrams = address.socktype & SOCK_TYPE_MASK == SOCK_DGRAM
     s.opened_at = now
-    s.stands_at = s.rtt_at = 0
+    s.stands_at = s.rtt_at = s.sampled_at = 0
     m.sockets += 1
     if s.datagrams and m.profiled:
         reactor_stamp(m.r, fd, True)

@@ -25,6 +25,7 @@ from ftcore.reactor cimport (
 )
 from ftcore.redirect cimport redirect_headers, redirect_to
 from ftcore.response cimport response_catch_up
+from ftcore.samples cimport samples_end
 from ftcore.settings cimport template
 from ftcore.sink cimport SINK_FAILED, SINK_START_OVER, sink_answer, sink_end, sink_open
 from ftcore.slot cimport (
@@ -347,13 +348,15 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
         body_close(x.source)
     if x.file != NULL and not sink_end(x.file, outcome == OUTCOME_OK) and outcome == OUTCOME_OK:
         outcome = OUTCOME_FILE if x.file.os_errno else CURLE_PARTIAL_FILE
+    if x.t.profile:
+        if s != NULL:
+            timing_read_phases(s, x, outcome)
+        samples_end(s, x)
     if x.state == WAITING:
         dequeue(p, x)
         x.ph.at[QUEUE_END] = now_ns()
     elif s != NULL:
         g = &p.origins[x.t.origin]
-        if x.t.profile:
-            timing_read_phases(s, x, outcome)
         curl.easy_getinfo(s.easy, CURLINFO_OS_ERRNO, &x.os_errno)
         if s.open_errno:
             x.os_errno = s.open_errno

@@ -1,5 +1,12 @@
 """The phases of an operation: stamped by the engine, read by Python when somebody asks."""
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
+
+cdef extern from "c/quality.h" nogil:
+    ctypedef struct quality_estimate:
+        int32_t http_rtt_us  # 0, here and below: unknown
+        int32_t transport_rtt_us
+        int32_t downstream_kbps
+        int32_t type         # an effective connection type
 
 # Moments, in ns on the engine's clock; 0: not reached.
 cdef enum:
@@ -29,6 +36,7 @@ cdef struct phases:
     int port
     int http           # 0 unknown, 1 http/1.1, 2 h2, 3 h3
     bint reused
+    quality_estimate estimate  # of the network, from the requests before
     char ip[46]
 
 cdef class Phases:

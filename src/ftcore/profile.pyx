@@ -82,6 +82,26 @@ cdef class Phases:
         return self.p.rtt_us / 1000.0
 
     @property
+    def http_rtt(self):
+        """Estimated HTTP round-trip time in ms, when the operation ended; 0.0 when unknown."""
+        return self.p.estimate.http_rtt_us / 1000.0
+
+    @property
+    def transport_rtt(self):
+        """Estimated round-trip time of the transport in ms, likewise."""
+        return self.p.estimate.transport_rtt_us / 1000.0
+
+    @property
+    def downstream_kbps(self):
+        """Estimated download rate in kbit/s, likewise; 0 when unknown."""
+        return self.p.estimate.downstream_kbps
+
+    @property
+    def nettype(self):
+        """The effective connection type by Chromium's numbers, likewise; 0 when unknown."""
+        return self.p.estimate.type
+
+    @property
     def ip(self):
         """Address of the peer, "" when there was none."""
         return self.p.ip.decode("ascii")

@@ -49,6 +49,7 @@ cdef struct source:
     bint single          # plain HTTP/1 and idle: whatever comes in now is wrong
     unsigned rtt_us      # the kernel's, and when it was asked
     int64_t rtt_at
+    int64_t sampled_at   # when a round-trip time of it went into the estimates; 0: never
     int64_t opened_at    # just before it began to connect; tells it from others of its number
     int64_t stands_at    # TCP stands
     bint datagrams       # QUIC

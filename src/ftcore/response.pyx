@@ -14,6 +14,7 @@ from ftcore.op cimport (
     OUTCOME_FILE, OUTCOME_NO_MEMORY, OUTCOME_TOO_MANY_INTERIM, SLAB_ROOM, event, now_ns, slab,
     slab_hold, word_get,
 )
+from ftcore.quality cimport estimator_heard
 from ftcore.reactor cimport defer, reactor_emit, reactor_event, source
 from ftcore.sink cimport SINK_READY, SINK_START_OVER, sink_answer, sink_begin, sink_write
 from ftcore.slot cimport (
@@ -431,8 +432,15 @@ cdef bint take_decoded(void *owner, const char *data, size_t length) noexcept no
 cdef size_t response_body(char *data, size_t size, size_t count, void *owner) noexcept nogil:
     """Body bytes as they stand in the message, out of their transfer coding."""
     cdef slot *s = <slot *>owner
-    cdef size_t length = size * count
+    cdef size_t taken
     note_arrival(s)
+    taken = take_piece(s, data, size * count)
+    if taken == size * count:  # else it comes again
+        estimator_heard(s.x.home.quality, &s.x.watched, taken, s.m.r.now)
+    return taken
+
+
+cdef size_t take_piece(slot *s, const char *data, size_t length) noexcept nogil:
     if s.swallowing:
         return length
     if s.redirecting:

@@ -16,6 +16,7 @@ from ftcore.libcurl cimport CURL, curl_slist
 from ftcore.multi cimport multi
 from ftcore.op cimport atomic_word, event, op, slab
 from ftcore.profile cimport phases
+from ftcore.quality cimport estimator, watch
 from ftcore.reactor cimport deferred, reactor, source, timer_node
 from ftcore.settings cimport settings, template
 from ftcore.sink cimport sink
@@ -106,6 +107,7 @@ cdef struct pool:
     op control               # first: its command closes the pool
     reactor *r
     settings *set
+    estimator *quality       # the Client's
     multi **multis           # owned
     int multi_count
     unsigned next_full       # where all multi handles are full, they take turns
@@ -159,6 +161,7 @@ cdef struct xfer:
     bint result_held         # the owner has EVENT_DONE but keeps it back
     bint expired             # ... for longer than its time limit
     phases ph
+    watch watched            # what the estimator of quality knows of it
     int hops                 # redirects followed; the rest is about the current hop
     bint altered             # it is no longer what the template says
     bint whole               # what was to be a part of a file is asked for as a whole
@@ -193,3 +196,8 @@ cdef int slot_prepare(slot *, settings *, xfer *) noexcept nogil
 cdef inline const char *request_url(xfer *x) noexcept nogil:
     """The URL of the current hop."""
     return x.url if x.url != NULL else x.t.url
+
+
+cdef inline bint is_get(xfer *x) noexcept nogil:
+    """Whether the current hop is a GET, without a body."""
+    return x.bare or (x.t.verb == NULL and not x.t.with_body and not x.t.head)

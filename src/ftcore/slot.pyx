@@ -16,9 +16,9 @@ from ftcore.libcurl cimport (
     CURLOPT_PRIVATE, CURLOPT_READDATA, CURLOPT_READFUNCTION, CURLOPT_REQUEST_TARGET,
     CURLOPT_SEEKDATA, CURLOPT_SEEKFUNCTION, CURLOPT_SHARE, CURLOPT_SOCKOPTDATA,
     CURLOPT_SOCKOPTFUNCTION, CURLOPT_UPLOAD_BUFFERSIZE, CURLOPT_URL, CURLOPT_WRITEDATA,
-    CURLOPT_WRITEFUNCTION, CURLOPT_XFERINFODATA, CURLOPT_XFERINFOFUNCTION, CURL_PREREQFUNC_ABORT,
-    CURL_READFUNC_ABORT, CURL_READFUNC_PAUSE, CURL_SEEKFUNC_FAIL, CURL_SEEKFUNC_OK, curl,
-    curl_sockaddr,
+    CURLOPT_WRITEFUNCTION, CURLOPT_XFERINFODATA, CURLOPT_XFERINFOFUNCTION, CURL_HTTP_VERSION_3,
+    CURL_PREREQFUNC_ABORT, CURL_READFUNC_ABORT, CURL_READFUNC_PAUSE, CURL_SEEKFUNC_FAIL,
+    CURL_SEEKFUNC_OK, curl, curl_sockaddr,
 )
 from ftcore.handle cimport (
     BUFFER, handle_set_constants, handle_set_network, handle_set_trust, handle_shook_hands,
@@ -28,6 +28,7 @@ from ftcore.multi cimport (
     multi_look, multi_open_socket, multi_stands,
 )
 from ftcore.op cimport OUTCOME_FILE, OUTCOME_NOT_REPEATED, now_ns
+from ftcore.quality cimport estimator_begin
 from ftcore.reactor cimport source
 from ftcore.settings cimport settings, template
 from ftcore.response cimport must_breathe, progress, response_body, response_header
@@ -123,6 +124,9 @@ cdef int on_ready_to_send(
         # the connection was dead and libcurl would send a POST again: the peer may have acted on it
         s.verdict = OUTCOME_NOT_REPEATED
         return CURL_PREREQFUNC_ABORT
+    if s.x.t.profile and s.x.t.http_version < CURL_HTTP_VERSION_3:
+        # only what TCP carries counts
+        estimator_begin(s.x.home.quality, &s.x.watched, peer, is_get(s.x), s.ready_at)
     return 0
 
 

@@ -5,6 +5,7 @@
 """
 from ftcore.body cimport Body
 from ftcore.engine cimport Operation
+from ftcore.quality cimport Estimator
 from ftcore.settings cimport Settings, Template
 from ftcore.sink cimport Part
 from ftcore.slot cimport pool, xfer
@@ -17,6 +18,7 @@ cdef class Pool(Operation):
     cdef readonly bint closing
     cdef readonly bint closed
     cdef readonly Settings settings
+    cdef readonly Estimator quality
     cdef object closed_event
 
 cdef class Transfer(Operation):

@@ -1,13 +1,16 @@
 from typing import Any
 
 from ftcore.engine import Engine, Operation
+from ftcore.quality import Estimator
 from ftcore.settings import Settings, Template
 from ftcore.sink import Part
 
 class Pool(Operation):
-    def __init__(self, engine: Engine, settings: Settings) -> None: ...
+    def __init__(self, engine: Engine, settings: Settings, quality: Estimator) -> None: ...
     @property
     def settings(self) -> Settings: ...
+    @property
+    def quality(self) -> Estimator: ...
     @property
     def closing(self) -> bool: ...
     @property

@@ -14,13 +14,14 @@ from ftcore.op cimport (
     COMMAND_ABORT, COMMAND_CLOSE, COMMAND_DRAINED, COMMAND_HELD, COMMAND_LISTEN, COMMAND_PAUSE,
     COMMAND_RESUME, COMMAND_START, EVENT_CHUNK, EVENT_FLUSH, EVENT_HEADERS, EVENT_PROGRESS,
     OUTCOME_ABORTED, OUTCOME_FILE, OUTCOME_NOT_A_FILE, OUTCOME_OK, OUTCOME_TIMEOUT, event, now_ns,
-    slab, word_or, word_set,
+    slab, word_get, word_or, word_set,
 )
 from ftcore.pool cimport (
     pool_free_handles, pool_give_slot, pool_on_command, pool_on_transfer_command,
     pool_start_waiting,
 )
 from ftcore.profile cimport QUEUE_START, phases_object
+from ftcore.quality cimport Estimator
 from ftcore.reactor cimport reactor_post, reactor_timer_clear
 from ftcore.settings cimport Settings, Template
 from ftcore.sink cimport Part
@@ -36,15 +37,18 @@ cdef class Pool(Operation):
     Must be closed while its engine is still driven: one that is not keeps its descriptors.
     """
 
-    def __cinit__(self, Engine engine not None, Settings settings not None):
+    def __cinit__(self, Engine engine not None, Settings settings not None,
+                  Estimator quality not None):
         memset(&self.c, 0, sizeof(pool))
         self.engine = engine
         self.settings = settings
+        self.quality = quality
         self.holding = set()
         self.sockets = set()
         self.closed_event = threading.Event()
         self.c.r = &engine.r
         self.c.set = &settings.c
+        self.c.quality = &quality.c
         self.c.first_listed = -1
         self.c.control.command = pool_on_command
         self.c.control.owner = <void *>self
@@ -213,6 +217,12 @@ cdef class Transfer(Operation):
                 return self.hold((status, raw))
             if not self.aborted:
                 self._headers(status, raw)
+            return 0
+        if word_get(&self.pool.c.quality.news):
+            try:
+                self.pool.quality.tell()
+            finally:
+                self.end()
             return 0
         return self.end()
 

@@ -31,6 +31,7 @@ __all__ = [
     "Headers",
     "HeadersReceived",
     "NetType",
+    "NetworkQuality",
     "Policy",
     "Profile",
     "RequestTask",
@@ -86,6 +87,7 @@ try:
     from ftnet.info import engine_info
     from ftnet.policy import MINI_PROGRAM_POLICY, Policy
     from ftnet.profile import NetType, Profile, SocketProfile
+    from ftnet.quality import NetworkQuality
     from ftnet.request import ChunkReceived, RequestTask, Response
     from ftnet.results import Headers, to_dict
     from ftnet.tcp import TCPSocket

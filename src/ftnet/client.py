@@ -15,6 +15,7 @@ from ftcore.libcurl import can_keylog, library
 from ftcore.settings import Settings, Template
 from ftcore.transfer import Pool
 from ftnet import dispatch
+from ftnet.quality import Listener, NetworkQuality, Quality
 from ftnet.settings import check_client_settings
 
 if TYPE_CHECKING:
@@ -89,8 +90,9 @@ class Client:
     ``happy_eyeballs_timeout`` head start of IPv6 (200); ``tcp_nodelay`` (True); ``tcp_keepalive``
     idle time before probes, None: off; ``temp_dir`` where downloads without a filePath stay (None:
     a directory of the process, gone with it); ``policy`` what TCP sockets may reach (None:
-    anything), such as `MINI_PROGRAM_POLICY`; ``max_message_bytes``, ``estimate_private_hosts``
-    belong to WebSockets and estimates.
+    anything), such as `MINI_PROGRAM_POLICY`; ``max_message_bytes`` largest message of a WebSocket
+    (64 MiB); ``estimate_private_hosts`` (True) whether private and loopback addresses count in
+    `network_quality`, as they do not in Chromium.
 
     Raises TypeError or ValueError for a setting that can't be, naming it.
     """
@@ -105,6 +107,7 @@ class Client:
                 f" {library.ssl_version}; set SSLKEYLOGFILE in the environment instead"
             )
         self._settings = _engine_settings(checked, "max_body_bytes" in settings)
+        self._quality = Quality(checked["estimate_private_hosts"])
         self._closed = False
         self.timeout: float = checked["timeout"]
         self.http_version: str | None = checked["http_version"]
@@ -174,6 +177,35 @@ class Client:
         """As `ftnet.createUDPSocket`, with this client's ``resolve`` and limits."""
         return _create_udp(self, options, kw)
 
+    @property
+    def network_quality(self) -> NetworkQuality:
+        """Estimates of the network, from the HTTP requests of this client that had a profile.
+
+        Each profile has them as they were when its request ended. HTTP/3 and sockets don't count;
+        through a proxy, the way to it does. Thread-safe, like the other three.
+        """
+        return self._quality.read()
+
+    def on_network_quality_change(self, listener: Listener) -> None:
+        """Calls `listener` with the new `NetworkQuality` when it has changed notably.
+
+        That is, at the end of a request after which the effective type is another, or an estimate
+        differs from what was told before by a fifth and by 100 ms or kbit/s (Chromium's measure).
+        In the thread that drives that request, before its own callbacks. Several may be added.
+        """
+        self._quality.listen(listener)
+
+    def off_network_quality_change(self, listener: Listener | None = None) -> None:
+        """Takes one listener away, or all of them."""
+        self._quality.unlisten(listener)
+
+    def reset_network_quality(self) -> None:
+        """Forgets what was observed: for when the network is another one.
+
+        Requests that are under way don't count any more.
+        """
+        self._quality.estimator.reset()
+
     def new_pool(self, driver: dispatch.Driver) -> Pool:
         """The client's pool on a driver's engine, made at the first use."""
         with self._lock:
@@ -183,7 +215,9 @@ class Client:
                 del self.pools[other]
             pool = self.pools.get(driver)
             if pool is None or pool.closing:
-                pool = self.pools[driver] = Pool(driver.engine, self._settings)
+                pool = self.pools[driver] = Pool(
+                    driver.engine, self._settings, self._quality.estimator
+                )
                 driver.pools.add(pool)
         return pool
 

@@ -135,23 +135,27 @@ class Profile(Connected):
 
     @property
     def estimate_nettype(self) -> NetType:
-        """Effective connection type estimated from the requests before; UNKNOWN without any."""
-        return NetType.UNKNOWN
+        """Effective connection type by `httpRttEstimate`; the first one is made of defaults."""
+        return NetType(self._phases.nettype)
 
     @property
     def httpRttEstimate(self) -> float:
-        """HTTP round-trip time estimated from the requests before, ms; 0: unknown."""
-        return 0.0
+        """HTTP round-trip time estimated from the requests before, ms; 0: offline.
+
+        This and the other estimates are those of `Client.network_quality` when the request ended,
+        itself left out; see `NetworkQuality`.
+        """
+        return self._phases.http_rtt
 
     @property
     def transportRttEstimate(self) -> float:
-        """Transport round-trip time estimated from the requests before, ms; 0: unknown."""
-        return 0.0
+        """Transport round-trip time estimated from the requests before, ms; 0: offline."""
+        return self._phases.transport_rtt
 
     @property
     def downstreamThroughputKbpsEstimate(self) -> float:
-        """Download rate estimated from the requests before, kbit/s; 0: unknown."""
-        return 0.0
+        """Download rate estimated from the requests before, kbit/s; 0: offline."""
+        return float(self._phases.downstream_kbps)
 
     @property
     def socketReused(self) -> bool:
