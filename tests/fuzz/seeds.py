@@ -26,7 +26,19 @@ def utf8_fuzz() -> Iterator[bytes]:
         yield bytes([len(text) & 0xFF, 1]) + b"a" * 40 + text + b"z"
 
 
-SEEDS = {"ws_frame_fuzz": ws_frame_fuzz, "utf8_fuzz": utf8_fuzz}
+def quality_fuzz() -> Iterator[bytes]:
+    """The first byte is the unit of time; then a step every five bytes."""
+    begin = [bytes([0, request, 1, 0, 0]) for request in range(8)]
+    hear = [bytes([1, request, 2, 0, 200]) for request in range(8)]
+    end = [bytes([2, request, 3, 1, 0]) for request in range(8)]
+    rtts = [bytes([3 + count % 2, count % 8, 1, count, 3 * count & 0xFF]) for count in range(100)]
+    for unit in range(3):
+        yield bytes([unit]) + b"".join(begin + hear * 3 + end)
+        yield bytes([unit]) + b"".join(begin + rtts + [bytes([5, 0, 9, 0, 0])] + rtts)
+        yield bytes([unit]) + b"".join([*begin, bytes([6, 0, 1, 0, 0]), *begin, *hear, *end])
+
+
+SEEDS = {"ws_frame_fuzz": ws_frame_fuzz, "utf8_fuzz": utf8_fuzz, "quality_fuzz": quality_fuzz}
 
 
 def main(target: str, folder: str) -> None:

@@ -45,9 +45,10 @@ static void observe(quality *q, quality_buffer *b, int64_t value, int64_t now) {
   q->new_since++;
 }
 
-/* 2^(-age/60 s), in whole numbers, so that their sums are exact whatever the order. */
+/* 2^(-s/60), in whole numbers, so that their sums are exact whatever the order. */
 static uint64_t weight(int64_t seconds) {
   double w = (double)full_weight;
+  if (seconds <= 0) return full_weight; /* of another thread's clock, a moment younger */
   if (seconds >= 40 * HALF_LIFE) return 1;
   for (int64_t i = seconds % HALF_LIFE; i > 0; i--) w *= 0.98851402035289613535; /* 2^(-1/60) */
   return (uint64_t)w >> seconds / HALF_LIFE;
@@ -103,16 +104,19 @@ static int32_t median(weighed *w, int count) {
   }
 }
 
-/* 0: there is no observation. */
+static int64_t age(const quality_buffer *b, int i, int64_t now) {
+  return (now - b->kept[i].at) / SECOND;
+}
+
+/* Weights count from the youngest observation: only what they are to each other matters. */
 static int32_t estimate(const quality_buffer *b, int64_t now) {
   weighed w[QUALITY_KEPT];
-  int64_t age = -1, seconds;
-  uint64_t of_age = 0;
-  if (b->count == 0) return 0;
+  int64_t youngest = age(b, (b->next + QUALITY_KEPT - 1) % QUALITY_KEPT, now), last = -1;
+  uint64_t its_weight = 0;
   for (int i = 0; i < b->count; i++) {
-    seconds = now > b->kept[i].at ? (now - b->kept[i].at) / SECOND : 0;
-    if (seconds != age) of_age = weight(age = seconds);
-    w[i].weight = of_age;
+    int64_t seconds = age(b, i, now) - youngest;
+    if (seconds != last) its_weight = weight(last = seconds);
+    w[i].weight = its_weight;
     w[i].value = b->kept[i].value;
   }
   return median(w, b->count);
@@ -181,7 +185,7 @@ static void unlink_request(quality *q, quality_request *r) {
     if (r->next) r->next->previous = r->previous;
     if (q->first == r) q->first = r->next;
     r->previous = r->next = NULL;
-    q->following--;
+    if (--q->following < IN_FLIGHT) q->window_at = 0;
   }
 }
 
@@ -279,7 +283,6 @@ void quality_end(quality *q, quality_request *r, int64_t bytes, int64_t now) {
   int let_go = kind != r->kind || kind == QUALITY_DEGRADING;
   unlink_request(q, r);
   r->kind = QUALITY_ABSENT;
-  if (q->following < IN_FLIGHT) q->window_at = 0;
   if (let_go) maybe_open_window(q, now);
 }
 
