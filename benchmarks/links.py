@@ -98,7 +98,7 @@ def run_tun(tun: int, port: int, up: Direction, down: Direction) -> None:
     while True:
         wait = max(0.0, under_way[0][0] - monotonic()) if under_way else None
         ready, _, _ = select.select([tun, sys.stdin], [], [], wait)
-        if sys.stdin in ready and not sys.stdin.buffer.read1(1):
+        if sys.stdin in ready and not os.read(sys.stdin.fileno(), 1):
             return
         now = monotonic()
         while under_way and under_way[0][0] <= now:

@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ftnet as ft
@@ -139,16 +139,13 @@ def measure(link: Link, relay: bool) -> Found:
         return Found(idle, client.network_quality)
 
 
-def ceiling(link: Link) -> float:
-    """kbit/s that the link's type lets an estimate be."""
-    return {ft.NetType.TYPE_3G: 1400.0, ft.NetType.TYPE_2G: 262.0, ft.NetType.SLOW_2G: 140.0}.get(
-        link.kind, float("inf")
-    )
+#: kbit/s that an estimate can be by its type
+MOST = {ft.NetType.TYPE_3G: 1400, ft.NetType.TYPE_2G: 262, ft.NetType.SLOW_2G: 140}
 
 
 def row(link: Link, found: Found) -> str:
     idle, busy = found.idle, found.busy
-    truth = min(link.kbps, ceiling(link))
+    truth = min(link.kbps, MOST.get(busy.effective_type, link.kbps))
 
     def against(value: float, true: float) -> str:
         return f"{value:,.0f} | {value / true - 1:+.0%}"
@@ -170,7 +167,7 @@ def report(relay: bool) -> str:
         "| link | HTTP RTT, ms | | transport RTT, ms | | kbit/s | | windows | type | found |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---|---|",
     ]
-    for link in LINKS:
+    for link in [replace(link, loss=0) for link in LINKS] if relay else LINKS:
         lines.append(row(link, measure(link, relay)))
         sys.stderr.write(f"{link.name}\n")
     return "\n".join(lines)
