@@ -145,16 +145,18 @@ MOST = {ft.NetType.TYPE_3G: 1400, ft.NetType.TYPE_2G: 262, ft.NetType.SLOW_2G: 1
 
 def row(link: Link, found: Found) -> str:
     idle, busy = found.idle, found.busy
-    truth = min(link.kbps, MOST.get(busy.effective_type, link.kbps))
 
     def against(value: float, true: float) -> str:
         return f"{value:,.0f} | {value / true - 1:+.0%}"
 
+    rate = against(busy.downstream_throughput_kbps, link.kbps)
+    if busy.downstream_throughput_kbps == MOST.get(busy.effective_type):
+        rate = f"{busy.downstream_throughput_kbps:,} | all a {busy.effective_type.name} may have"
     kind = "yes" if idle.effective_type == link.kind else f"no: {idle.effective_type.name}"
     return (
         f"| {link.name} | {against(idle.http_rtt, link.rtt_ms)}"
         f" | {against(idle.transport_rtt, link.rtt_ms)}"
-        f" | {against(busy.downstream_throughput_kbps, truth)}"
+        f" | {rate}"
         f" | {busy.throughput_observations} | {link.kind.name} | {kind} |"
     )
 
