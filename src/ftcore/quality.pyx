@@ -24,14 +24,15 @@ cdef extern from "c/network.h" nogil:
     bint network_is_up()
 
 cdef enum:
-    LOOK_EVERY = 10000000000  # ns, for interfaces
+    LOOK_EVERY = 10  # seconds, for interfaces
 
+KEPT = QUALITY_KEPT
 estimators = weakref.WeakSet()
 
 
 cdef void look(estimator *e, int64_t now) noexcept nogil:
     """Private hosts may be reached without a network, the others not."""
-    if not e.private_hosts and now - e.looked_at >= LOOK_EVERY:
+    if not e.private_hosts and now - e.looked_at >= LOOK_EVERY * <int64_t>1000000000:
         e.looked_at = now
         e.q.offline = not network_is_up()
 
@@ -121,7 +122,7 @@ cdef class Estimator:
         pthread_mutex_unlock(&self.c.lock)
         return (
             now.type, now.http_rtt_us, now.transport_rtt_us, now.downstream_kbps,
-            min(https, QUALITY_KEPT), min(transports, QUALITY_KEPT), min(throughputs, QUALITY_KEPT),
+            min(https, KEPT), min(transports, KEPT), min(throughputs, KEPT),
         )
 
     def reset(self):

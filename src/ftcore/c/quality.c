@@ -110,7 +110,7 @@ static int64_t age(const quality_buffer *b, int i, int64_t now) {
 
 /* Weights count from the youngest observation: only what they are to each other matters. */
 static int32_t estimate(const quality_buffer *b, int64_t now) {
-  weighed w[QUALITY_KEPT];
+  weighed w[QUALITY_KEPT] = {{0, 0}};
   int64_t youngest = age(b, (b->next + QUALITY_KEPT - 1) % QUALITY_KEPT, now), last = -1;
   uint64_t its_weight = 0;
   for (int i = 0; i < b->count; i++) {
