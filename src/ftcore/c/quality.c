@@ -108,16 +108,22 @@ static int64_t age(const quality_buffer *b, int i, int64_t now) {
   return (now - b->kept[i].at) / SECOND;
 }
 
-/* Weights count from the youngest observation: only what they are to each other matters. */
+/* Weights count from the youngest observation: only what they are to each other matters. From there
+ * on they only get older, so ages are divided by a second where one begins. */
 static int32_t estimate(const quality_buffer *b, int64_t now) {
   weighed w[QUALITY_KEPT] = {{0, 0}};
-  int64_t youngest = age(b, (b->next + QUALITY_KEPT - 1) % QUALITY_KEPT, now), last = -1;
+  int64_t youngest = -1, next_second = 0;
   uint64_t its_weight = 0;
-  for (int i = 0; i < b->count; i++) {
-    int64_t seconds = age(b, i, now) - youngest;
-    if (seconds != last) its_weight = weight(last = seconds);
+  for (int i = 0, at = b->next; i < b->count; i++) {
+    at = at ? at - 1 : QUALITY_KEPT - 1;
+    if (now - b->kept[at].at >= next_second) {
+      int64_t seconds = age(b, at, now);
+      if (youngest < 0) youngest = seconds;
+      its_weight = weight(seconds - youngest);
+      next_second = (seconds + 1) * SECOND;
+    }
     w[i].weight = its_weight;
-    w[i].value = b->kept[i].value;
+    w[i].value = b->kept[at].value;
   }
   return median(w, b->count);
 }
