@@ -228,7 +228,10 @@ cdef void read_exchange(
         return
     at = not_before(p, RESPONSE_START, s.answered_at, at)
     if p.at[REQUEST_END] > at and goes_at_once(s):
-        p.at[REQUEST_END] = at  # the kernel had sent it, but had not come back to say so
+        # sent it was before the kernel came back to say so: what is known is when it was asked to
+        p.at[REQUEST_END] = p.at[REQUEST_START]
+        if s.x.source != NULL and not s.x.bare:
+            not_before(p, REQUEST_END, s.x.source.given_at, p.at[REQUEST_START])
     if outcome == 0:
         if p.at[REQUEST_END] > at:
             at = p.at[REQUEST_END]
