@@ -44,9 +44,11 @@ int main(int count, char **arguments) {
   if (length == 0) length = sizeof usual - 1;
   http1_reader r;
   http1_init(&r, NULL);
-  double from = cpu();
+  double from = cpu(), began = seconds();
   for (long i = 0; i < total; i++) body += read_once(&r, data, length);
-  double ns = (cpu() - from) / (double)total * 1e9;
-  printf("{\"bytes\": %zu, \"body\": %zu, \"ns\": %.1f}\n", length, body / (size_t)total, ns);
+  double ns = (cpu() - from) / (double)total * 1e9,
+         wall = (seconds() - began) / (double)total * 1e9;
+  printf("{\"bytes\": %zu, \"body\": %zu, \"ns\": %.1f, \"wall_ns\": %.1f}\n", length,
+         body / (size_t)total, ns, wall);
   return 0;
 }

@@ -88,33 +88,63 @@ static int hex(uint8_t byte) {
   return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
 }
 
+/* Eight octets at a time: a word has one in each byte, a mask the highest bit of those meant. */
+static const uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
+
+/* The first octet is the lowest byte; compilers make one load of it. */
+static inline uint64_t eight(const uint8_t *p) {
+  return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+         (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
+}
+
+/* Of a mask that is not 0. */
+static size_t first_of(uint64_t mask) { return (size_t)__builtin_ctzll(mask) / 8; }
+
+static inline uint64_t controls(uint64_t x) {
+  uint64_t low = x & ~highs, below_space = ~(low + ones * 0x60), del = low + ones;
+  uint64_t not_tab = (low ^ ones * '\t') + ones * 0x7F;
+  return (below_space | del) & not_tab & ~x & highs;
+}
+
+/* What is neither a letter nor a hyphen: field names mostly have nothing else. */
+static inline uint64_t unusual(uint64_t x) {
+  uint64_t low = x & ~highs, lower = low | ones * 0x20;
+  uint64_t letter = (lower + ones * (0x80 - 'a')) & ~(lower + ones * (0x7F - 'z'));
+  uint64_t not_hyphen = (low ^ ones * '-') + ones * 0x7F;
+  return ((~letter & not_hyphen) | x) & highs;
+}
+
 /* Where the first control character is but for HTAB, from `at` on; else `end`. */
 static size_t first_control(const uint8_t *data, size_t at, size_t end) {
-  const uint64_t ones = 0x0101010101010101, highs = ones << 7;
-  while (at < end) {
-    if (end - at >= 8) {
-      uint64_t x, del;
-      memcpy(&x, data + at, 8);
-      del = x ^ (ones * 0x7F);
-      if ((((x - ones * 0x20) & ~x) | ((del - ones) & ~del)) & highs) {
-        for (size_t stop = at + 8; at < stop; at++)
-          if (is_control(data[at])) return at;
-      } else {
-        at += 8;
-      }
-    } else if (is_control(data[at])) {
-      return at;
-    } else {
-      at++;
-    }
+  for (; end - at >= 8; at += 8) {
+    uint64_t found = controls(eight(data + at));
+    if (found) return at + first_of(found);
   }
-  return end;
+  while (at < end && !is_control(data[at])) at++;
+  return at;
+}
+
+/* How many octets a line has up to the first that is not of a token. */
+static size_t token_length(const uint8_t *line, size_t length) {
+  size_t at = 0;
+  while (length - at >= 8) {
+    uint64_t found = unusual(eight(line + at));
+    at += found ? first_of(found) : 8;
+    if (!found) continue;
+    if (!is_token[line[at]]) return at;
+    at++;
+  }
+  while (at < length && is_token[line[at]]) at++;
+  return at;
 }
 
 /* Whether a token is `lower`, in whatever case. */
-static int is_word(const uint8_t *token, size_t length, const char *lower, size_t lower_length) {
+static inline int is_word(const uint8_t *token, size_t length, const char *lower, size_t lower_length) {
+  size_t i = 0;
   if (length != lower_length) return 0;
-  for (size_t i = 0; i < length; i++)
+  for (; length - i >= 8; i += 8)
+    if ((eight(token + i) | ones * 0x20) != eight((const uint8_t *)lower + i)) return 0;
+  for (; i < length; i++)
     if ((token[i] | 0x20) != lower[i]) return 0;
   return 1;
 }
@@ -185,7 +215,7 @@ static void read_connection(http1_head *h, const uint8_t *value, size_t length) 
 
 enum { LENGTH = HTTP1_NOTED, CODING, CONNECTION };
 
-/* By the length of the name. */
+/* In order of the length of the name. */
 static const struct {
   uint8_t length, what;
   const char *name;
@@ -207,12 +237,18 @@ static void note(http1_head *h, unsigned what, const uint8_t *block, const http1
   h->noted[what].length = (uint32_t)f->value_length;
 }
 
+enum { KNOWN = sizeof known / sizeof *known, LONGEST = 17 };
+
+/* By the length of a name: the first of `known` with it. */
+static const uint8_t first_known[LONGEST + 1] = {
+    KNOWN, KNOWN, KNOWN, KNOWN, 0, KNOWN, KNOWN, KNOWN, 1, KNOWN, 2, KNOWN, 3, 4, 6, KNOWN, 7, 8,
+};
+
 /* What the reader or the engine must know of a field. */
 static void use_field(http1_head *h, const uint8_t *block, const http1_field *f) {
-  size_t i = 0;
-  while (known[i].length < f->name_length)
-    if (++i == sizeof known / sizeof *known) return;
-  for (; i < sizeof known / sizeof *known && known[i].length == f->name_length; i++) {
+  if (f->name_length > LONGEST) return;
+  size_t i = first_known[f->name_length];
+  for (; i < KNOWN && known[i].length == f->name_length; i++) {
     if (!is_word(f->name, f->name_length, known[i].name, known[i].length)) continue;
     if (known[i].what == LENGTH)
       read_length(h, f->value, f->value_length);
@@ -238,8 +274,7 @@ static http1_fault bad_name(const uint8_t *line, size_t length, size_t name) {
 
 /* A line of at least one byte, without its end. */
 static http1_fault split_field(const uint8_t *line, size_t length, http1_field *out) {
-  size_t name = 0;
-  while (name < length && is_token[line[name]]) name++;
+  size_t name = token_length(line, length);
   if (name == length || line[name] != ':') return bad_name(line, length, name);
   if (name == 0) return HTTP1_EMPTY_NAME;
   size_t from = name + 1;
