@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests import http1_samples
 from tests.ws_streams import FAULTS, GOOD
 
 TEXTS = ["", "plain", "Größe", "\u0800\ud7ff\ue000\uffff", "\U00010000\U0010ffff", "漢字 🎉" * 9]
@@ -38,7 +39,28 @@ def quality_fuzz() -> Iterator[bytes]:
         yield bytes([unit]) + b"".join([*begin, bytes([6, 0, 1, 0, 0]), *begin, *hear, *end])
 
 
-SEEDS = {"ws_frame_fuzz": ws_frame_fuzz, "utf8_fuzz": utf8_fuzz, "quality_fuzz": quality_fuzz}
+def http1_fuzz() -> Iterator[bytes]:
+    """The first byte is the request, the next two are how the input is cut."""
+    samples = [
+        *http1_samples.GOOD.values(),
+        *(
+            http1_samples.Sample(data)
+            for group in (http1_samples.BAD, http1_samples.CUT)
+            for all_of_one in group.values()
+            for data in all_of_one
+        ),
+    ]
+    for sample in samples:
+        request = http1_samples.REQUESTS.index(sample.request)
+        yield bytes([request, len(sample.data) // 2 & 0xFF, 7]) + sample.data[:2048]
+
+
+SEEDS = {
+    "ws_frame_fuzz": ws_frame_fuzz,
+    "utf8_fuzz": utf8_fuzz,
+    "quality_fuzz": quality_fuzz,
+    "http1_fuzz": http1_fuzz,
+}
 
 
 def main(target: str, folder: str) -> None:
