@@ -78,7 +78,7 @@ GOOD = {
     "a switch": Sample(SWITCH + b"\x81\x00", UPGRADE),
     "a switch after an interim response": Sample(HINTS + SWITCH, UPGRADE),
     "no switch": Sample(NGINX, UPGRADE),
-    "a tunnel": Sample(OK + b"Content-Length: 5\r\n\r\n\x16\x03\x01", CONNECT),
+    "a tunnel": Sample(OK + b"Via: 1.1 x\r\n\r\n\x16\x03\x01", CONNECT),
     "a tunnel whose fields mean nothing": Sample(
         fields(b"Content-Length: five", b"Transfer-Encoding: gzip"), CONNECT
     ),
@@ -112,12 +112,12 @@ BAD = {
         b"HTTP/7.3 200 OK\r\n",
         b"HTTP/1.2 200 OK\r\n\r\n",
         b"HTTP/1.10 200 OK\r\n\r\n",
-        b"HTTP/1.1\r\n\r\n",
         b"HTTP/1.1\t200 OK\r\n\r\n",
         b"HTTP/1\r\n",
         b"HTTP/\r\n",
     ],
     "BAD_STATUS": [
+        b"HTTP/1.1\r\n\r\n",
         b"HTTP/1.1 \r\n",
         b"HTTP/1.1 20\r\n",
         b"HTTP/1.1 abc OK\r\n",
