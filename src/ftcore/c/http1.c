@@ -139,9 +139,9 @@ static size_t token_length(const uint8_t *line, size_t length) {
 }
 
 /* Whether a token is `lower`, in whatever case. */
-static inline int is_word(const uint8_t *token, size_t length, const char *lower, size_t lower_length) {
+static inline int is_word(const uint8_t *token, size_t length, const char *lower, size_t size) {
   size_t i = 0;
-  if (length != lower_length) return 0;
+  if (length != size) return 0;
   for (; length - i >= 8; i += 8)
     if ((eight(token + i) | ones * 0x20) != eight((const uint8_t *)lower + i)) return 0;
   for (; i < length; i++)
@@ -408,10 +408,9 @@ static size_t end_block(http1_reader *r, const uint8_t *data, http1_event *out) 
   } else {
     tell_head(r, out);
   }
-  if (out->kind != HTTP1_BAD) {
-    out->data = data;
-    out->length = size;
-  }
+  if (out->kind == HTTP1_BAD) return 0;
+  out->data = data;
+  out->length = size;
   return size;
 }
 

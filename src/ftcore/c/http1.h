@@ -36,7 +36,11 @@
  *   7.1.2    Trailers must be sound and keep to the limits; none of them has a meaning here.
  *   8        What is cut off is never taken for a response, in any place.
  *   9.3      Connections are kept as HTTP/1.1 has it, with HTTP/1.0 if it says "keep-alive".
- *   RFC 9110 15.2.2: 101 ends HTTP if an upgrade was asked for, else it is refused. */
+ *   RFC 9110 15.2.2: 101 ends HTTP if an upgrade was asked for, else it is refused.
+ *
+ * Of what is refused here libcurl 8 reads: LF alone, folded lines, an empty field name, white space
+ * before a colon, "HTTP/2 200" on such a connection, and a Transfer-Encoding of "identity" or of
+ * nothing. */
 #ifndef FTCORE_HTTP1_H
 #define FTCORE_HTTP1_H
 
