@@ -149,7 +149,8 @@ static inline int is_word(const uint8_t *token, size_t length, const char *lower
   return 1;
 }
 
-/* Where an element of a list ends that begins at `at`, and without white space in [`from`, `to`). */
+/* Where an element of a list ends that begins at `at`; it is [`from`, `to`) without the white space
+ * around. */
 static size_t element(const uint8_t *list, size_t at, size_t length, size_t *from, size_t *to) {
   const uint8_t *comma = memchr(list + at, ',', length - at);
   size_t end = comma ? (size_t)(comma - list) : length;
