@@ -93,6 +93,7 @@ class Reader:
         elif event.kind == lib.HTTP1_END:
             told.ended = True
             told.trailers = self._fields()
+            assert self.ffi.buffer(self.ffi.addressof(self.reader.head))[:] == self.head
         elif event.kind == lib.HTTP1_BAD:
             told.refused = self.faults[event.fault].removeprefix("HTTP1_")
             assert event.fault != lib.HTTP1_FINE
@@ -101,6 +102,7 @@ class Reader:
 
     def _tell_block(self, block: bytes) -> None:
         head, told = self.reader.head, self.told
+        self.head = self.ffi.buffer(self.ffi.addressof(head))[:]  # and so it stays to the end
         told.blocks.append(block)
         if self.event.kind == self.lib.HTTP1_INTERIM:
             told.interim.append(head.status)

@@ -72,7 +72,10 @@ GOOD = {
     "chunked, and a length": Sample(
         fields(b"Content-Length: 3", b"Transfer-Encoding: chunked", body=b"1\r\nx\r\n0\r\n\r\n")
     ),
-    "chunked HTTP/1.0": Sample(b"HTTP/1.0" + CHUNKED[8:] + b"1\r\nx\r\n0\r\n\r\n"),
+    "chunked HTTP/1.0": Sample(
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + CHUNKED[17:] + b"1\r\nx\r\n0\r\n\r\n"
+    ),
+    "many chunks": Sample(CHUNKED + b"1;abc\r\nx\r\n" * 800 + b"0\r\n\r\n"),
     "closing": Sample(sized(b"Connection: foo, close , bar")),
     "closing, in the second line": Sample(sized(b"Connection: keep-alive", b"Connection: close")),
     "a switch": Sample(SWITCH + b"\x81\x00", UPGRADE),

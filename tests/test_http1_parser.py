@@ -169,6 +169,35 @@ def test_one_reader_reads_response_after_response(kernels: Kernels) -> None:
         assert reader.told == read(kernels, sample)
 
 
+def test_interim_responses_are_counted_anew_for_each_response(kernels: Kernels) -> None:
+    reader = Reader(kernels, PLAIN)
+    for _ in range(3):
+        reader.begin(PLAIN)
+        reader.feed(HINTS * 99 + NGINX)
+        assert reader.told.ended
+
+
+TOKEN = b"!#$%&'*+-.^_`|~0123456789" + bytes(range(65, 91)) + bytes(range(97, 123))
+
+
+@pytest.mark.parametrize("place", range(17))
+def test_each_octet_in_each_place_of_a_name(kernels: Kernels, place: int) -> None:
+    for octet in range(256):
+        name = b"x" * place + bytes([octet]) + b"x" * (16 - place)
+        told = read(kernels, Sample(OK + name + b": a\r\n" + b"Content-Length: 0\r\n\r\n"))
+        expected = octet in TOKEN or (octet == ord(":") and place)
+        assert bool(told.fields) == bool(expected), name
+
+
+@pytest.mark.parametrize("place", range(17))
+def test_each_octet_in_each_place_of_a_value(kernels: Kernels, place: int) -> None:
+    for octet in range(256):
+        value = b"x" * place + bytes([octet]) + b"x" * (16 - place)
+        told = read(kernels, Sample(sized(b"X: " + value)))
+        good = octet == 9 or (octet >= 32 and octet != 127)
+        assert told.fields[:1] == ([(b"X", value.strip(b" \t"))] if good else []), value
+
+
 # --- framing --------------------------------------------------------------------------------------
 
 FRAMED = {

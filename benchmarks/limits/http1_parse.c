@@ -1,7 +1,7 @@
 /* What it costs to read a response of HTTP/1.1: the kernel of the native lane by itself.
  *
- * http1_parse [TOTAL] < RESPONSE: reads the response TOTAL times and prints JSON. Without input, the
- * response is one of nginx with a body of 12 bytes.
+ * http1_parse [TOTAL] < RESPONSE: reads the response TOTAL times and prints JSON. Without input, it
+ * is one of nginx with a body of 12 bytes.
  * cc -O2 -std=gnu11 -Isrc/ftcore/c benchmarks/limits/http1_parse.c src/ftcore/c/http1.c */
 #include <stdio.h>
 #include <stdlib.h>

@@ -143,7 +143,8 @@ typedef struct {
   uint32_t start, length;
 } http1_span;
 
-/* Of a header block, with its event. Spans are of its values without white space around. */
+/* Of a header block: there with its event, and until another begins. Spans are of its values,
+ * without the white space around. */
 typedef struct {
   int64_t content_length; /* -1: not given. As the field says, also where no body follows */
   http1_span noted[HTTP1_NOTED]; /* the last of each */
