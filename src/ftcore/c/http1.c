@@ -138,15 +138,18 @@ static size_t token_length(const uint8_t *line, size_t length) {
   return at;
 }
 
-/* Whether a token is `lower`, in whatever case. */
+/* Whether a token is `lower`, in whatever case. The last eight octets may overlap those before. */
 static inline int is_word(const uint8_t *token, size_t length, const char *lower, size_t size) {
+  const uint8_t *word = (const uint8_t *)lower;
   size_t i = 0;
   if (length != size) return 0;
-  for (; length - i >= 8; i += 8)
-    if ((eight(token + i) | ones * 0x20) != eight((const uint8_t *)lower + i)) return 0;
-  for (; i < length; i++)
-    if ((token[i] | 0x20) != lower[i]) return 0;
-  return 1;
+  if (length < 8) {
+    while (i < length && (token[i] | 0x20) == word[i]) i++;
+    return i == length;
+  }
+  for (; length - i > 8; i += 8)
+    if ((eight(token + i) | ones * 0x20) != eight(word + i)) return 0;
+  return (eight(token + length - 8) | ones * 0x20) == eight(word + length - 8);
 }
 
 /* Where an element of a list ends that begins at `at`; it is [`from`, `to`) without the white space
@@ -302,7 +305,7 @@ int http1_next_field(const uint8_t *block, size_t length, size_t *at, http1_fiel
 /* As soon as the bytes are there, so that what speaks another protocol is known at once. */
 static http1_fault check_version(const uint8_t *line, size_t length) {
   static const char start[] = "HTTP/1.";
-  size_t same = 0;
+  size_t same = length > sizeof start - 1 && memcmp(line, start, sizeof start - 1) == 0 ? 7 : 0;
   while (same < length && same < sizeof start - 1 && line[same] == start[same]) same++;
   if (same == length) return HTTP1_FINE;
   if (same < 5) return HTTP1_NOT_HTTP;
