@@ -377,11 +377,8 @@ static void tell_interim(http1_reader *r, http1_event *out) {
 }
 
 static void tell_head(http1_reader *r, http1_event *out) {
-  static const uint8_t next[] = {[HTTP1_NO_BODY] = ENDED,
-                                 [HTTP1_SIZED] = SIZED_BODY,
-                                 [HTTP1_CHUNKED] = CHUNK_FIRST_DIGIT,
-                                 [HTTP1_UNTIL_CLOSE] = OPEN_BODY,
-                                 [HTTP1_SWITCHED] = ENDED};
+  /* by framing */
+  static const uint8_t next[] = {ENDED, SIZED_BODY, CHUNK_FIRST_DIGIT, OPEN_BODY, ENDED};
   http1_head *h = &r->head;
   h->fields = r->fields;
   if (h->status < 200 && h->status != 101) {
