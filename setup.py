@@ -31,6 +31,7 @@ EXTENSIONS = {
     "sink": ["file"],
     "codec": [],
     "decode": [],
+    "histogram": ["histogram"],
     "handle": [],
     "slot": ["url"],
     "response": [],

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from array import array
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 import pytest
+from hdrh.histogram import HdrHistogram
 
 import ftnet as ft
 from benchmarks.servers import JSON, Nginx
 from ftnet.header import header_lines
+from ftnet.histogram import Histogram
 from ftnet.options import REQUEST_OPTIONS, merge_options
 from ftnet.results import Headers
 from ftnet.testing.server import Server
@@ -222,6 +225,40 @@ def test_header_lines(benchmark: Any) -> None:
     header = {"accept": "application/json", "x-tag": "a", "authorization": "Bearer 0123456789"}
     lines, _ = benchmark(header_lines, header)
     assert b"x-tag: a" in lines
+
+
+@pytest.mark.benchmark(group="histogram")
+@pytest.mark.parametrize("of", ["ftnet", "hdrhistogram"])
+def test_histogram_of_one_value_more(benchmark: Any, of: str) -> None:
+    peer = HdrHistogram(1, 3_600_000_000_000, 3)
+    histogram = Histogram()
+    record = histogram.record if of == "ftnet" else peer.record_value
+    benchmark.pedantic(record, (54_321,), rounds=50, iterations=1000)
+    assert histogram.count or peer.get_total_count()
+
+
+@pytest.mark.benchmark(group="histogram")
+def test_histogram_of_10000_values_more(benchmark: Any) -> None:
+    histogram = Histogram()
+    values = array("q", [20_000 + number * number % 180_000 for number in range(10_000)])
+    benchmark(histogram.record_many, values)
+    assert histogram.count % 10_000 == 0
+
+
+@pytest.mark.benchmark(group="histogram")
+@pytest.mark.parametrize("step", ["percentile", "merge", "encode", "decode"])
+def test_histogram_of_1_us_to_1_s(benchmark: Any, step: str) -> None:
+    histogram = Histogram()
+    histogram.record_many(array("q", [int(1000 * 10 ** (n / 1000)) for n in range(6001)]))
+    other, text = histogram.copy(), histogram.encode()
+    steps: dict[str, Callable[[], Any]] = {
+        "percentile": lambda: histogram.percentile(99.9),
+        "merge": lambda: histogram.merge(other),
+        "encode": histogram.encode,
+        "decode": lambda: Histogram.decode(text),
+    }
+    benchmark(steps[step])
+    assert histogram.count % 6001 == 0
 
 
 @pytest.mark.benchmark(group="process")

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 CORE = ROOT / "src" / "ftcore"
 
 #: From the ground up: a room may cimport only rooms before it (struct definitions included).
-ROOMS = ["libcurl", "op", "buffers", "profile", "reactor", "engine", "multi", "codec", "decode"]
+ROOMS = ["histogram", "libcurl", "op"]
+ROOMS += ["buffers", "profile", "reactor", "engine", "multi", "codec", "decode"]
 ROOMS += ["settings", "quality", "body", "sink", "handle", "slot", "response", "timing", "samples"]
 ROOMS += ["redirect", "pool", "transfer", "connection", "permessage", "opening", "outgoing"]
 ROOMS += ["frames", "messages", "websocket", "stream", "tcp", "datagram", "names", "lanes"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests import http1_samples
+from tests.histograms import payload
 from tests.ws_streams import FAULTS, GOOD
 
 TEXTS = ["", "plain", "Größe", "\u0800\ud7ff\ue000\uffff", "\U00010000\U0010ffff", "漢字 🎉" * 9]
@@ -55,11 +56,23 @@ def http1_fuzz() -> Iterator[bytes]:
         yield bytes([request, len(sample.data) // 2 & 0xFF, 7]) + sample.data[:2048]
 
 
+def histogram_fuzz() -> Iterator[bytes]:
+    """The first eight bytes are a value to record."""
+    value = bytes([7, 0x30, 0, 0, 0, 0, 0, 0])
+    for words in ([], [0], [5], [-300, 1, 0, 70, -1, 2**40], [-33791, 2**55], [2**62], [-(2**63)]):
+        yield value + payload(words)
+    for lowest, highest, digits in ((1, 2, 1), (1000, 10**6, 2), (1, 2**63 - 1, 1), (3, 99, 5)):
+        yield value + payload([1, -9, 3], lowest=lowest, highest=highest, digits=digits)
+    for fault in (payload(digits=0), payload(shifted=1), payload(ratio=2), payload([1], length=9)):
+        yield value + fault
+
+
 SEEDS = {
     "ws_frame_fuzz": ws_frame_fuzz,
     "utf8_fuzz": utf8_fuzz,
     "quality_fuzz": quality_fuzz,
     "http1_fuzz": http1_fuzz,
+    "histogram_fuzz": histogram_fuzz,
 }
 
 
