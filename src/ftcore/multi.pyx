@@ -94,6 +94,8 @@ cdef int64_t came_at(multi *m, int fd, int64_t at) noexcept nogil:
         return 0
     if m.r.sources[fd].datagrams:
         at = reactor_from_wall(m.r, sock_datagram_came_at(fd))
+    if at <= m.r.now:
+        return at
     now = now_ns()
     return at if at < now else now
 

@@ -37,7 +37,7 @@ cdef extern from "c/url.h" nogil:
     int url_scheme(const char *)
 
 cdef enum:
-    LONG_SEND = 10000  # ns
+    LONG_SEND = 20000  # ns
     CONTINUE_WITHIN = 300  # ms to wait for "100 Continue"
 
 
