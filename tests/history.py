@@ -12,23 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 import ftnet as ft
-from tests.profiles import check_sum
+from tests.profiles import ORDER, check_sum
 
 LIMIT = 20.0  # seconds to wait for an end that a test does not bound by itself
 
-ORDER = (
-    "fetchStart",
-    "domainLookUpStart",
-    "domainLookUpEnd",
-    "connectStart",
-    "SSLconnectionStart",
-    "SSLconnectionEnd",
-    "connectEnd",
-    "requestStart",
-    "requestEnd",
-    "responseStart",
-    "responseEnd",
-)
 # For each phase: what must have been reached when a task died in it, and what must not.
 REACHED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "queue": (("queueStart",), ORDER[1:]),

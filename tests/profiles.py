@@ -165,7 +165,7 @@ def _check_durations(profile: ft.Profile) -> None:
 # --- what holds for every profile, of a success as of a failure ----------------------------------
 
 _BEFORE = ("invokeStart", "queueStart", "queueEnd", "redirectStart", "redirectEnd", "fetchStart")
-_CONNECTING = (
+ORDER = (
     "fetchStart",
     "domainLookUpStart",
     "domainLookUpEnd",
@@ -173,8 +173,12 @@ _CONNECTING = (
     "SSLconnectionStart",
     "SSLconnectionEnd",
     "connectEnd",
+    "requestStart",
+    "requestEnd",
+    "responseStart",
+    "responseEnd",
 )
-_EXCHANGE = ("connectEnd", "requestStart", "requestEnd", "responseStart", "responseEnd")
+_CONNECTING, _EXCHANGE = ORDER[:7], ORDER[6:]
 MOMENTS = (*_BEFORE[1:], *_CONNECTING[1:-1], *_EXCHANGE)
 _IN_THE_ENGINE = (*MOMENTS[:8], "connectEnd", *SSL, *MOMENTS[11:])
 EPOCH = 1_790_000_000_000_000  # µs
