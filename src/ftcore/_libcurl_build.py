@@ -43,6 +43,11 @@ ffi.cdef(
     int curl_share_cleanup(void *);
     void *curl_slist_append(void *, const char *);
     void curl_slist_free_all(void *);
+    void *curl_url(void);
+    void curl_url_cleanup(void *);
+    int curl_url_set(void *, int, const char *, unsigned int);
+    int curl_url_get(void *, int, char **, unsigned int);
+    void curl_free(void *);
 
     void SSL_CTX_set_keylog_callback(void *, void *);
     void *SSL_get_SSL_CTX(void *);

@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t
 ctypedef void CURL
 ctypedef void CURLM
 ctypedef void CURLSH
+ctypedef void CURLU
 
 cdef struct curl_slist:
     char *data
@@ -52,6 +53,11 @@ cdef struct curl_table:
     int (*share_cleanup)(CURLSH *) noexcept nogil
     curl_slist *(*slist_append)(curl_slist *, const char *) noexcept nogil
     void (*slist_free_all)(curl_slist *) noexcept nogil
+    CURLU *(*url_new)() noexcept nogil
+    void (*url_cleanup)(CURLU *) noexcept nogil
+    int (*url_set)(CURLU *, int, const char *, unsigned int) noexcept nogil
+    int (*url_get)(CURLU *, int, char **, unsigned int) noexcept nogil
+    void (*free)(void *) noexcept nogil
     # OpenSSL's, for key logs; NULL when libcurl uses another TLS library
     void (*keylog_set)(void *, void (*)(void *, const char *) noexcept nogil) noexcept nogil
     void *(*ssl_ctx_of)(void *) noexcept nogil
@@ -89,6 +95,20 @@ cdef enum:
     CURLE_BAD_CONTENT_ENCODING = 61
     CURLE_SSL_CACERT_BADFILE = 77
     CURLE_AGAIN = 81
+
+    CURLUE_OK = 0
+    CURLUPART_URL = 0
+    CURLUPART_USER = 2
+    CURLUPART_HOST = 5
+    CURLUPART_PORT = 6
+    CURLUPART_PATH = 7
+    CURLUPART_QUERY = 8
+    CURLU_NO_DEFAULT_PORT = 2
+    CURLU_NON_SUPPORT_SCHEME = 8
+    CURLU_URLENCODE = 128
+    CURLU_GUESS_SCHEME = 512
+    CURLU_ALLOW_SPACE = 2048
+    CURLU_GET_EMPTY = 16384                     # 8.8.0
 
     CURL_SOCKET_TIMEOUT = -1
     CURL_CSELECT_IN = 1

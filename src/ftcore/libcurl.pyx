@@ -52,6 +52,13 @@ cdef void fill() except *:
     curl.slist_append = \
         <curl_slist *(*)(curl_slist *, const char *) noexcept nogil>address("curl_slist_append")
     curl.slist_free_all = <void (*)(curl_slist *) noexcept nogil>address("curl_slist_free_all")
+    curl.url_new = <CURLU *(*)() noexcept nogil>address("curl_url")
+    curl.url_cleanup = <void (*)(CURLU *) noexcept nogil>address("curl_url_cleanup")
+    curl.url_set = \
+        <int (*)(CURLU *, int, const char *, unsigned int) noexcept nogil>address("curl_url_set")
+    curl.url_get = \
+        <int (*)(CURLU *, int, char **, unsigned int) noexcept nogil>address("curl_url_get")
+    curl.free = <void (*)(void *) noexcept nogil>address("curl_free")
     curl.version_num = library.version_num
 
 
