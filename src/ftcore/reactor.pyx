@@ -1,7 +1,7 @@
 """The loop: poller, timers, inbox, outbox. See reactor.pxd."""
 from libc.errno cimport ENOMEM
 from libc.stdint cimport INT64_MAX
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 from posix.unistd cimport close
 
@@ -91,7 +91,9 @@ cdef void reactor_close(reactor *r) noexcept nogil:
         r.reading = NULL
     heap_free(&r.timers)
     free(r.ready)
+    free(r.scratch)
     r.ready = NULL
+    r.scratch = NULL
     r.ready_next = r.ready_count = 0
     free(r.sources)
     r.sources = NULL
@@ -181,7 +183,6 @@ cdef int step(reactor *r, int64_t timeout) noexcept nogil:
     0, or -errno (EINTR: a signal came while waiting).
     """
     cdef timer_node *due
-    cdef deferred_list postponed
     cdef int count = 0
     r.turn += 1
     r.read_now = 0
@@ -197,11 +198,11 @@ cdef int step(reactor *r, int64_t timeout) noexcept nogil:
         r.ready_count = count if count > 0 else 0
     word_set(&r.asleep, 0)
     r.now = now_ns()
-    postponed = r.next
+    r.postponed = r.next
     r.next.first = r.next.last = NULL
     hand_out(r)
     run_all_deferred(r)
-    run_deferred(&postponed)
+    run_deferred(&r.postponed)
     run_all_deferred(r)
     take_posted(r)
     due = heap_due(&r.timers, r.now)
@@ -281,15 +282,15 @@ cdef void defer(deferred_list *l, deferred *d) noexcept nogil:
     l.last = d
 
 
-cdef void undefer(deferred_list *l, deferred *d) noexcept nogil:
-    """Before the memory of `d` goes."""
+cdef bint take_out(deferred_list *l, deferred *d) noexcept nogil:
+    """Whether it was in there."""
     cdef deferred *before = NULL
     cdef deferred *at = l.first
-    if not d.queued:
-        return
-    while at != d:
+    while at != NULL and at != d:
         before = at
         at = at.next
+    if at == NULL:
+        return False
     if before == NULL:
         l.first = d.next
     else:
@@ -297,6 +298,17 @@ cdef void undefer(deferred_list *l, deferred *d) noexcept nogil:
     if l.last == d:
         l.last = before
     d.queued = False
+    return True
+
+
+cdef void undefer(deferred_list *l, deferred *d) noexcept nogil:
+    if d.queued:
+        take_out(l, d)
+
+
+cdef void undefer_next(reactor *r, deferred *d) noexcept nogil:
+    if d.queued and not take_out(&r.next, d):
+        take_out(&r.postponed, d)
 
 
 cdef void run_deferred(deferred_list *l) noexcept nogil:
@@ -316,6 +328,12 @@ cdef void run_all_deferred(reactor *r) noexcept nogil:
     while r.later.first != NULL:
         run_deferred(&r.later)
         run_deferred(&r.soon)
+
+
+cdef char *reactor_scratch(reactor *r) noexcept nogil:
+    if r.scratch == NULL:
+        r.scratch = <char *>malloc(SCRATCH)
+    return r.scratch
 
 
 cdef source *reactor_source(reactor *r, int fd) noexcept nogil:
