@@ -98,7 +98,7 @@ cdef struct reactor:
     int64_t epoch_offset
     int64_t wall_offset  # the same, at most WALL_EVERY old: the wall clock is slewed, or set
     int64_t wall_at
-    int stamping         # owned; a socket that keeps the kernel's stamps switched on; 0: not open
+    int stamping         # owned; a socket that keeps the kernel's stamps switched on; -1: not open
     slab *reading        # one hold; sockets read into it, one after the other
     size_t reading_used
     size_t read_now      # bytes of streams, in this turn

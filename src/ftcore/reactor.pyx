@@ -70,6 +70,7 @@ cdef int reactor_open(reactor *r) noexcept nogil:
     memset(r, 0, sizeof(reactor))
     inbox_init(&r.posted)
     r.armed = INT64_MAX
+    r.stamping = -1
     r.epoch_offset = epoch_offset_ns()
     r.now = now_ns()
     r.ready = calloc(BATCH, sizeof(poller_event))
@@ -82,9 +83,9 @@ cdef void reactor_close(reactor *r) noexcept nogil:
         lookup_box_close(<lookup_box *>r.lookups)
         drop_answers(r)
     poller_close(&r.poll)
-    if r.stamping > 0:
+    if r.stamping >= 0:
         close(r.stamping)
-        r.stamping = 0
+        r.stamping = -1
     batch_receiver_free(<batch_receiver *>r.datagrams)
     if r.reading != NULL:
         memory_drop(r.reading)
@@ -363,9 +364,9 @@ cdef void reactor_stamp(reactor *r, int fd, bint datagrams) noexcept nogil:
     """Switching the kernel's stamps on with each connection, and off with its end, would halt all
     processors each time: a socket of our own keeps them on. Without one they are just dearer.
     """
-    if r.stamping == 0:
+    if r.stamping < 0:
         r.stamping = sock_open(AF_INET, SOCK_DGRAM, 0)
-        if r.stamping > 0 and reactor_hold(r, r.stamping):
+        if r.stamping >= 0 and reactor_hold(r, r.stamping):
             sock_stamp(r.stamping)
     if datagrams:
         sock_stamp_datagrams(fd)

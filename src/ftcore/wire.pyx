@@ -107,6 +107,8 @@ cdef void end_exchange(wire *w, size_t behind) noexcept nogil:
     """The response came in whole, with so many bytes behind it."""
     if not wire_sent_all(w) and w.reader.head.status < 400 and not w.unsendable and not w.early:
         w.early = True  # the peer takes the rest all the same, or closes
+        if behind:
+            w.reader.head.keep_alive = 0
         return
     w.reusable = (
         w.reader.head.keep_alive and behind == 0 and wire_sent_all(w) and not w.unsendable)
