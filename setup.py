@@ -36,6 +36,8 @@ EXTENSIONS = {
     "slot": ["url"],
     "response": [],
     "timing": ["sock", "url"],
+    "moments": ["sock"],
+    "wire": ["http1", "sock"],
     "samples": [],
     "redirect": ["url"],
     "pool": [],

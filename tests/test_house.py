@@ -15,8 +15,9 @@ CORE = ROOT / "src" / "ftcore"
 #: From the ground up: a room may cimport only rooms before it (struct definitions included).
 ROOMS = ["histogram", "libcurl", "op"]
 ROOMS += ["buffers", "profile", "reactor", "engine", "multi", "codec", "decode"]
-ROOMS += ["settings", "quality", "body", "sink", "handle", "slot", "response", "timing", "samples"]
-ROOMS += ["redirect", "pool", "transfer", "connection", "permessage", "opening", "outgoing"]
+ROOMS += ["settings", "quality", "body", "sink", "handle", "moments", "connection", "wire", "slot"]
+ROOMS += ["response", "timing", "samples", "redirect", "pool", "transfer"]
+ROOMS += ["permessage", "opening", "outgoing"]
 ROOMS += ["frames", "messages", "websocket", "stream", "tcp", "datagram", "names", "lanes"]
 ROOMS += ["udp_socket", "udp"]
 PAIRS = [(path.stem, path) for path in sorted(CORE.glob("*.p[yx][xd]")) if path.suffix != ".pyi"]

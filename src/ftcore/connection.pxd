@@ -71,6 +71,10 @@ cdef void connection_free(connection *) noexcept nogil
 cdef void connection_watch(connection *, unsigned wanted) noexcept nogil
 # Bytes moved, 0 at the end of the stream (receiving), or CONNECTION_*.
 cdef int64_t connection_recv(connection *, char *into, size_t room) noexcept nogil
+# The same, and when the last of them came in (ns of the wall clock; 0: unknown), of a connection that
+# the kernel stamps.
+cdef int64_t connection_recv_stamped(
+    connection *, char *into, size_t room, int64_t *came_at) noexcept nogil
 cdef int64_t connection_send(connection *, const char *data, size_t length) noexcept nogil
 # The same of up to PIECES in a row, of which some may go.
 cdef int64_t connection_send_pieces(

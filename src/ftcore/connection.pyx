@@ -19,6 +19,7 @@ from ftcore.libcurl cimport (
     CURLSSLBACKEND_OPENSSL, CURL_HTTP_VERSION_1_1, CURL_IPRESOLVE_V4, CURL_IPRESOLVE_V6, curl,
     curl_sockaddr, curl_tlssessioninfo,
 )
+from ftcore.moments cimport moments_read_connect, moments_read_peer
 from ftcore.multi cimport (
     multi_add, multi_close_socket, multi_connect_socket, multi_free, multi_new, multi_open_socket,
     multi_remove,
@@ -26,7 +27,6 @@ from ftcore.multi cimport (
 from ftcore.op cimport now_ns
 from ftcore.profile cimport CONNECT_END, FETCH_START, SSL_END
 from ftcore.reactor cimport defer, reactor_forget, reactor_hold, reactor_watch, source
-from ftcore.timing cimport timing_read_connect, timing_read_peer
 
 cdef extern from "<sys/socket.h>" nogil:
     int64_t c_recv "recv"(int, void *, size_t, int)
@@ -51,6 +51,8 @@ cdef extern from "c/sock.h" nogil:
     int sock_move(int)
     void sock_finish(int)
     int sock_name(int, int, char *, int *)
+    int64_t sock_recv(int, void *, size_t, int64_t *)
+    int64_t sock_last_came_at(int)
 
 cdef long connections_alive = 0
 
@@ -258,6 +260,16 @@ cdef int64_t connection_recv(connection *c, char *into, size_t room) noexcept no
     return n if n >= 0 else system_said(c, CURLE_RECV_ERROR)
 
 
+cdef int64_t connection_recv_stamped(
+        connection *c, char *into, size_t room, int64_t *came_at) noexcept nogil:
+    cdef int64_t n
+    if c.coded:
+        came_at[0] = sock_last_came_at(c.fd)
+        return connection_recv(c, into, room)
+    n = sock_recv(c.fd, into, room, came_at)
+    return n if n >= 0 else system_said(c, CURLE_RECV_ERROR)
+
+
 cdef int64_t connection_send(connection *c, const char *data, size_t length) noexcept nogil:
     cdef size_t sent = 0
     cdef int64_t n
@@ -343,13 +355,13 @@ cdef void read_phases(connection *c) noexcept nogil:
     if c.last_fd >= 0 and c.r.sources[c.last_fd].kept:
         stands_at = c.r.sources[c.last_fd].stands_at
     p.at[FETCH_START] = c.started_at
-    at = timing_read_connect(
+    at = moments_read_connect(
         c.easy, c.opened_at, stands_at, shook, p, c.base, c.started_at, c.tls)
     if c.fd >= 0 and p.at[CONNECT_END] == 0:
         p.at[CONNECT_END] = at
     if c.fd >= 0 and c.tls and p.at[SSL_END] == 0:
         p.at[SSL_END] = at
-    timing_read_peer(c.easy, p)
+    moments_read_peer(c.easy, p)
 
 
 def alive():

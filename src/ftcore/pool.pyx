@@ -21,7 +21,7 @@ from ftcore.profile cimport (
     ENDED_AT, FETCH_START, QUEUE_END, QUEUE_START, REDIRECT_END, REDIRECT_START, RESPONSE_END,
 )
 from ftcore.reactor cimport (
-    defer, reactor_emit, reactor_timer_clear, reactor_timer_set, timer_node, undefer,
+    defer, reactor_emit, reactor_timer_clear, reactor_timer_set, timer_node, undefer_next,
 )
 from ftcore.redirect cimport redirect_headers, redirect_to
 from ftcore.response cimport response_catch_up
@@ -343,7 +343,7 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
     cdef origin *g
     if x.state == ENDED:
         return
-    undefer(&p.r.next, &x.breath)
+    undefer_next(p.r, &x.breath)
     if x.source != NULL:
         body_close(x.source)
     if x.file != NULL and not sink_end(x.file, outcome == OUTCOME_OK) and outcome == OUTCOME_OK:
@@ -551,7 +551,7 @@ cdef void pool_free_handles(pool *p) noexcept nogil:
     cdef int i
     cdef slot *s = p.slots
     cdef slot *following
-    undefer(&p.r.next, &p.starter)
+    undefer_next(p.r, &p.starter)
     while s != NULL:
         following = s.all_next
         slot_free(s)

@@ -39,6 +39,9 @@ cdef extern from "c/resolve.h" nogil:
         void *owner
         char *name
 
+cdef enum:
+    SCRATCH = 65536
+
 cdef struct source:
     # What the reactor knows of a descriptor; indexed by it.
     void (*ready)(void *, int, unsigned) noexcept nogil
@@ -87,6 +90,7 @@ cdef struct reactor:
     deferred_list soon   # after the current command or event
     deferred_list later  # after all commands, and at the end of the step
     deferred_list next   # in the next step, when what there is was delivered
+    deferred_list postponed  # ... which is this one
     atomic_word interrupted
     int64_t now          # at the last look
     int64_t turn         # counts calls of reactor_step
@@ -94,10 +98,11 @@ cdef struct reactor:
     int64_t epoch_offset
     int64_t wall_offset  # the same, at most WALL_EVERY old: the wall clock is slewed, or set
     int64_t wall_at
-    int stamping         # owned; a socket that keeps the kernel's stamps switched on; 0: not open
+    int stamping         # owned; a socket that keeps the kernel's stamps switched on; -1: not open
     slab *reading        # one hold; sockets read into it, one after the other
     size_t reading_used
     size_t read_now      # bytes of streams, in this turn
+    char *scratch        # owned, of SCRATCH bytes, from the first use: for what nobody keeps
     void *datagrams      # owned; a batch_receiver, from the first use
     void *lookups        # a lookup_box, from the first use
 
@@ -112,7 +117,11 @@ cdef void reactor_wake(reactor *) noexcept nogil
 cdef int reactor_timer_set(reactor *, timer_node *, int64_t deadline) noexcept nogil
 cdef void reactor_timer_clear(reactor *, timer_node *) noexcept nogil
 cdef void defer(deferred_list *, deferred *) noexcept nogil
+# Before the memory of a deferred goes, that is in this list if it is queued; of `next` in any step.
 cdef void undefer(deferred_list *, deferred *) noexcept nogil
+cdef void undefer_next(reactor *, deferred *) noexcept nogil
+# The scratch memory; NULL when memory is out.
+cdef char *reactor_scratch(reactor *) noexcept nogil
 cdef source *reactor_source(reactor *, int fd) noexcept nogil
 # A descriptor that is not watched; a forked child must close it, too. False: memory is out.
 cdef bint reactor_hold(reactor *, int fd) noexcept nogil

@@ -1,7 +1,7 @@
 """The loop: poller, timers, inbox, outbox. See reactor.pxd."""
 from libc.errno cimport ENOMEM
 from libc.stdint cimport INT64_MAX
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 from posix.unistd cimport close
 
@@ -70,6 +70,7 @@ cdef int reactor_open(reactor *r) noexcept nogil:
     memset(r, 0, sizeof(reactor))
     inbox_init(&r.posted)
     r.armed = INT64_MAX
+    r.stamping = -1
     r.epoch_offset = epoch_offset_ns()
     r.now = now_ns()
     r.ready = calloc(BATCH, sizeof(poller_event))
@@ -82,16 +83,18 @@ cdef void reactor_close(reactor *r) noexcept nogil:
         lookup_box_close(<lookup_box *>r.lookups)
         drop_answers(r)
     poller_close(&r.poll)
-    if r.stamping > 0:
+    if r.stamping >= 0:
         close(r.stamping)
-        r.stamping = 0
+        r.stamping = -1
     batch_receiver_free(<batch_receiver *>r.datagrams)
     if r.reading != NULL:
         memory_drop(r.reading)
         r.reading = NULL
     heap_free(&r.timers)
     free(r.ready)
+    free(r.scratch)
     r.ready = NULL
+    r.scratch = NULL
     r.ready_next = r.ready_count = 0
     free(r.sources)
     r.sources = NULL
@@ -181,7 +184,6 @@ cdef int step(reactor *r, int64_t timeout) noexcept nogil:
     0, or -errno (EINTR: a signal came while waiting).
     """
     cdef timer_node *due
-    cdef deferred_list postponed
     cdef int count = 0
     r.turn += 1
     r.read_now = 0
@@ -197,11 +199,11 @@ cdef int step(reactor *r, int64_t timeout) noexcept nogil:
         r.ready_count = count if count > 0 else 0
     word_set(&r.asleep, 0)
     r.now = now_ns()
-    postponed = r.next
+    r.postponed = r.next
     r.next.first = r.next.last = NULL
     hand_out(r)
     run_all_deferred(r)
-    run_deferred(&postponed)
+    run_deferred(&r.postponed)
     run_all_deferred(r)
     take_posted(r)
     due = heap_due(&r.timers, r.now)
@@ -281,15 +283,15 @@ cdef void defer(deferred_list *l, deferred *d) noexcept nogil:
     l.last = d
 
 
-cdef void undefer(deferred_list *l, deferred *d) noexcept nogil:
-    """Before the memory of `d` goes."""
+cdef bint take_out(deferred_list *l, deferred *d) noexcept nogil:
+    """Whether it was in there."""
     cdef deferred *before = NULL
     cdef deferred *at = l.first
-    if not d.queued:
-        return
-    while at != d:
+    while at != NULL and at != d:
         before = at
         at = at.next
+    if at == NULL:
+        return False
     if before == NULL:
         l.first = d.next
     else:
@@ -297,6 +299,17 @@ cdef void undefer(deferred_list *l, deferred *d) noexcept nogil:
     if l.last == d:
         l.last = before
     d.queued = False
+    return True
+
+
+cdef void undefer(deferred_list *l, deferred *d) noexcept nogil:
+    if d.queued:
+        take_out(l, d)
+
+
+cdef void undefer_next(reactor *r, deferred *d) noexcept nogil:
+    if d.queued and not take_out(&r.next, d):
+        take_out(&r.postponed, d)
 
 
 cdef void run_deferred(deferred_list *l) noexcept nogil:
@@ -316,6 +329,12 @@ cdef void run_all_deferred(reactor *r) noexcept nogil:
     while r.later.first != NULL:
         run_deferred(&r.later)
         run_deferred(&r.soon)
+
+
+cdef char *reactor_scratch(reactor *r) noexcept nogil:
+    if r.scratch == NULL:
+        r.scratch = <char *>malloc(SCRATCH)
+    return r.scratch
 
 
 cdef source *reactor_source(reactor *r, int fd) noexcept nogil:
@@ -345,9 +364,9 @@ cdef void reactor_stamp(reactor *r, int fd, bint datagrams) noexcept nogil:
     """Switching the kernel's stamps on with each connection, and off with its end, would halt all
     processors each time: a socket of our own keeps them on. Without one they are just dearer.
     """
-    if r.stamping == 0:
+    if r.stamping < 0:
         r.stamping = sock_open(AF_INET, SOCK_DGRAM, 0)
-        if r.stamping > 0 and reactor_hold(r, r.stamping):
+        if r.stamping >= 0 and reactor_hold(r, r.stamping):
             sock_stamp(r.stamping)
     if datagrams:
         sock_stamp_datagrams(fd)

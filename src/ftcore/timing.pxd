@@ -4,17 +4,7 @@ All before the handle is removed from its multi handle.
 """
 from libc.stdint cimport int64_t
 
-from ftcore.libcurl cimport CURL
-from ftcore.profile cimport phases
 from ftcore.slot cimport slot, xfer
-
-# DNS, connect and TLS moments of a handle whose transfer began at `base`, none before `at`; how far
-# it got. The first socket was opened at `opened_at`, TCP stood at `stands_at`, TLS began and ended
-# at `shook`; 0 where that is not known.
-cdef int64_t timing_read_connect(
-    CURL *, int64_t opened_at, int64_t stands_at, const int64_t *shook, phases *, int64_t base,
-    int64_t at, bint tls) noexcept nogil
-cdef void timing_read_peer(CURL *, phases *) noexcept nogil
 
 # Fills x.ph.
 cdef void timing_read_phases(slot *, xfer *, int outcome) noexcept nogil

@@ -1,28 +1,27 @@
 """When each phase was, as libcurl and our callbacks know it; and what its counters say."""
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy, strncpy
+from libc.string cimport memcpy
 
-from ftcore.libcurl cimport (
-    CURL, CURLINFO_ACTIVESOCKET, CURLINFO_APPCONNECT_TIME_T, CURLINFO_CONNECT_TIME_T,
-    CURLINFO_HEADER_SIZE, CURLINFO_NAMELOOKUP_TIME_T, CURLINFO_NUM_CONNECTS,
-    CURLINFO_POSTTRANSFER_TIME_T, CURLINFO_PRIMARY_IP, CURLINFO_PRIMARY_PORT, CURLINFO_QUEUE_TIME_T,
-    CURLINFO_REQUEST_SIZE, CURLINFO_SIZE_DOWNLOAD_T, CURLINFO_SIZE_UPLOAD_T,
-    CURLINFO_STARTTRANSFER_TIME_T, CURLINFO_USED_PROXY, curl,
-)
 from ftcore.handle cimport handle_shook_hands
+from ftcore.libcurl cimport (
+    CURLINFO_ACTIVESOCKET, CURLINFO_HEADER_SIZE, CURLINFO_NAMELOOKUP_TIME_T, CURLINFO_NUM_CONNECTS,
+    CURLINFO_POSTTRANSFER_TIME_T, CURLINFO_QUEUE_TIME_T, CURLINFO_REQUEST_SIZE,
+    CURLINFO_SIZE_DOWNLOAD_T, CURLINFO_SIZE_UPLOAD_T, CURLINFO_STARTTRANSFER_TIME_T, curl,
+)
+from ftcore.moments cimport (
+    moments_micros, moments_not_before, moments_read_connect, moments_read_peer, moments_rtt,
+)
 from ftcore.op cimport now_ns
 from ftcore.profile cimport (
-    CONNECT_END, CONNECT_START, DNS_END, DNS_START, ENDED_AT, FETCH_START, QUEUE_END, REQUEST_END,
-    REQUEST_START, RESPONSE_END, RESPONSE_START, SSL_END, SSL_START, phases,
+    CONNECT_END, CONNECT_START, DNS_START, ENDED_AT, FETCH_START, QUEUE_END, REQUEST_END,
+    REQUEST_START, RESPONSE_END, RESPONSE_START, phases,
 )
-from ftcore.reactor cimport reactor, source
 from ftcore.slot cimport request_url, slot, slot_came_at, slot_connection, xfer
 
 cdef extern from "<strings.h>" nogil:
     int strncasecmp(const char *, const char *, size_t)
 
 cdef extern from "c/sock.h" nogil:
-    unsigned sock_rtt_us(int)
     void sock_end(int)
 
 cdef extern from "c/url.h" nogil:
@@ -30,14 +29,6 @@ cdef extern from "c/url.h" nogil:
 
 cdef enum:
     SEND_BUFFER = 65536  # libcurl's, for a request
-    RTT_EVERY = 10000000  # ns
-
-
-cdef int64_t micros(CURL *e, int what) noexcept nogil:
-    """A libcurl time in ns since the transfer began; 0: not reached, or too old a library."""
-    cdef int64_t us = 0
-    curl.easy_getinfo(e, what, &us)
-    return us * 1000
 
 
 cdef int connection_fd(slot *s) noexcept nogil:
@@ -90,72 +81,18 @@ cdef void timing_add_bytes(slot *s, int64_t *sent, int64_t *received) noexcept n
     received[0] += head + body
 
 
-cdef unsigned smoothed_rtt(reactor *r, source *connection, int fd) noexcept nogil:
-    """The kernel's value, at most RTT_EVERY old: it is smoothed, and asking costs a system call."""
-    if connection.rtt_at == 0 or r.now - connection.rtt_at > RTT_EVERY:
-        connection.rtt_us = sock_rtt_us(fd)
-        connection.rtt_at = r.now
-    return connection.rtt_us
-
-
-cdef void timing_read_peer(CURL *easy, phases *p) noexcept nogil:
-    cdef const char *ip = NULL
-    cdef long port = 0
-    curl.easy_getinfo(easy, CURLINFO_PRIMARY_IP, &ip)
-    if ip != NULL:
-        strncpy(p.ip, ip, sizeof(p.ip) - 1)
-    curl.easy_getinfo(easy, CURLINFO_PRIMARY_PORT, &port)
-    p.port = <int>port if port > 0 else 0
-
-
 cdef void read_peer(slot *s, phases *p) noexcept nogil:
     cdef int fd
     if s.ready_at:
         memcpy(p.ip, s.ip, sizeof(p.ip))
         p.port = s.port
     else:
-        timing_read_peer(s.easy, p)
+        moments_read_peer(s.easy, p)
     p.http = protocol(s) if s.first_byte_at else 0
     if p.http != 3:
         fd = connection_fd(s)
         if fd >= 0:
-            p.rtt_us = smoothed_rtt(s.m.r, &s.m.r.sources[fd], fd)
-
-
-cdef int64_t not_before(phases *p, int which, int64_t at, int64_t floor) noexcept nogil:
-    """Writes a moment, no earlier than `floor`."""
-    p.at[which] = at if at > floor else floor
-    return p.at[which]
-
-
-cdef int64_t timing_read_connect(
-        CURL *easy, int64_t opened_at, int64_t stands_at, const int64_t *shook, phases *p,
-        int64_t base, int64_t at, bint tls) noexcept nogil:
-    cdef int64_t lookup = micros(easy, CURLINFO_NAMELOOKUP_TIME_T)
-    cdef int64_t tcp = micros(easy, CURLINFO_CONNECT_TIME_T)
-    cdef int64_t app = micros(easy, CURLINFO_APPCONNECT_TIME_T)
-    cdef int64_t stands = base + tcp if tcp else 0
-    cdef long proxied = 0
-    p.at[DNS_START] = at
-    if lookup == 0 and opened_at == 0:
-        return at
-    lookup = base + lookup if lookup else opened_at
-    at = not_before(p, DNS_END, opened_at if 0 < opened_at < lookup else lookup, at)
-    if opened_at == 0 and tcp == 0:
-        return at
-    at = not_before(p, CONNECT_START, opened_at if opened_at else at, at)
-    if stands_at and (tls or tcp):
-        stands = stands_at
-    if stands == 0:
-        return at
-    if not tls:
-        return not_before(p, CONNECT_END, stands, at)
-    curl.easy_getinfo(easy, CURLINFO_USED_PROXY, &proxied)
-    at = not_before(p, SSL_START, shook[0] if proxied and shook[0] else stands, at)
-    if app == 0 and shook[1] == 0:
-        return at
-    at = not_before(p, SSL_END, shook[1] if shook[1] else base + app, at)
-    return not_before(p, CONNECT_END, at, at)
+            p.rtt_us = moments_rtt(s.m.r, fd)
 
 
 cdef bint talks_first(slot *s) noexcept nogil:
@@ -194,7 +131,7 @@ cdef int64_t sent_at(slot *s, int64_t base) noexcept nogil:
     cdef int64_t sent
     if is_simple(s):
         return s.sent_at
-    sent = micros(s.easy, CURLINFO_POSTTRANSFER_TIME_T)
+    sent = moments_micros(s.easy, CURLINFO_POSTTRANSFER_TIME_T)
     return base + sent if sent else 0
 
 
@@ -211,7 +148,7 @@ cdef void read_exchange(
     cdef bint answered = s.answered_at != 0
     if s.ready_at <= s.opened_at or p.at[CONNECT_END] == 0:
         return  # or it was, over a connection that was dead, and another is being made
-    at = not_before(p, REQUEST_START, s.ready_at, at)
+    at = moments_not_before(p, REQUEST_START, s.ready_at, at)
     if not answered and outcome >= 0:
         curl.easy_getinfo(s.easy, CURLINFO_SIZE_UPLOAD_T, &uploaded)
         curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &request)
@@ -219,23 +156,23 @@ cdef void read_exchange(
             request and (s.x.bare or uploaded == s.x.body_length))):
         sent = sent_at(s, base)
         if sent:
-            not_before(p, REQUEST_END, sent, at)
+            moments_not_before(p, REQUEST_END, sent, at)
         elif answered:
             p.at[REQUEST_END] = at
     elif answered:  # before the body was sent, which went no further
-        not_before(p, REQUEST_END, s.x.source.given_at, at)
+        moments_not_before(p, REQUEST_END, s.x.source.given_at, at)
     if not answered:
         return
-    at = not_before(p, RESPONSE_START, s.answered_at, at)
+    at = moments_not_before(p, RESPONSE_START, s.answered_at, at)
     if p.at[REQUEST_END] > at and goes_at_once(s):
         # sent it was before the kernel came back to say so: what is known is when it was asked to
         p.at[REQUEST_END] = p.at[REQUEST_START]
         if s.x.source != NULL and not s.x.bare:
-            not_before(p, REQUEST_END, s.x.source.given_at, p.at[REQUEST_START])
+            moments_not_before(p, REQUEST_END, s.x.source.given_at, p.at[REQUEST_START])
     if outcome == 0:
         if p.at[REQUEST_END] > at:
             at = p.at[REQUEST_END]
-        not_before(p, RESPONSE_END, timing_arrived_at(s), at)
+        moments_not_before(p, RESPONSE_END, timing_arrived_at(s), at)
 
 
 cdef int64_t left_queue_at(slot *s, int64_t base, int64_t now) noexcept nogil:
@@ -243,7 +180,7 @@ cdef int64_t left_queue_at(slot *s, int64_t base, int64_t now) noexcept nogil:
 
     libcurl adds the time to its sum once more when it sends a request again.
     """
-    cdef int64_t at = base + micros(s.easy, CURLINFO_QUEUE_TIME_T)
+    cdef int64_t at = base + moments_micros(s.easy, CURLINFO_QUEUE_TIME_T)
     at = min(at, now)
     if s.opened_at:
         at = min(at, s.opened_at)
@@ -260,9 +197,9 @@ cdef int64_t began_at(slot *s, int64_t launched_at) noexcept nogil:
     """
     cdef int64_t base = launched_at if is_simple(s) else now_ns()
     if s.opened_at:
-        base = s.opened_at - micros(s.easy, CURLINFO_NAMELOOKUP_TIME_T)
+        base = s.opened_at - moments_micros(s.easy, CURLINFO_NAMELOOKUP_TIME_T)
     if s.first_byte_at and not is_simple(s):
-        base = min(base, s.first_byte_at - micros(s.easy, CURLINFO_STARTTRANSFER_TIME_T))
+        base = min(base, s.first_byte_at - moments_micros(s.easy, CURLINFO_STARTTRANSFER_TIME_T))
     return base if s.opened_at or s.first_byte_at else launched_at
 
 
@@ -300,7 +237,7 @@ cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
         for i in range(DNS_START, CONNECT_END + 1):
             p.at[i] = at
     else:
-        at = timing_read_connect(
+        at = moments_read_connect(
             s.easy, s.opened_at, stands_at(s), s.shook, p, base, at, tls)
         if p.at[CONNECT_END] and s.ready_at > at and talks_first(s):
             p.at[CONNECT_END] = at = s.ready_at

@@ -99,6 +99,7 @@ cdef struct wire:
     bint profiled          # the kernel notes when bytes come in
     bint over
     bint paused
+    long begun             # requests sent, or begun to be
     long served            # responses that came in whole
     # the exchange under way, or the last one; moments in ns, 0: not reached
     int64_t began_at       # about to send
@@ -117,18 +118,23 @@ cdef struct wire:
     # of wire.pyx alone
     wire_request out
     size_t out_at          # bytes of head and body that are gone
-    char *pulled           # owned; what `more` gave and the kernel did not take
-    size_t pulled_at
+    char *pulled           # owned; what `more` gave
+    size_t pulled_at       # ... bytes of it that are gone
     size_t pulled_length
-    bint pulling           # `more` has more, or may have
+    bint pulling           # `more` may have more
     bint blocked           # waits until the socket can be written to
+    int unsendable         # why nothing can be sent any more: the answer may be there
+    bint early             # the response came in whole before the request was sent
     char *left             # owned; bytes read that could not be told yet
     size_t left_length
     size_t left_room
     size_t left_piece      # of these the first so many are a piece of the body
-    bint ended_there       # the peer has closed; what is left comes before
     bint reading
-    deferred again         # goes on reading in the next step
+    unsigned char looks    # counts answers, to look twice at some
+    bint in_parts          # answers were seen to come in at several times
+    int64_t came_first     # when the bytes being told came in, the first and the last of them
+    int64_t came_last
+    deferred again         # goes on in the next step
     deferred release
 
 # NULL when memory or descriptors are out. `opened` or `lost` is not called before this returns.

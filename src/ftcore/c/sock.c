@@ -116,24 +116,38 @@ void sock_stamp(int fd) {
 /* Asking once is what switches it on; with SO_TIMESTAMPNS the kernel would tell of it elsewhere. */
 void sock_stamp_datagrams(int fd) { sock_datagram_came_at(fd); }
 
-/* The stamp of the last byte of those asked for. */
-static int64_t came_at(int fd, size_t bytes) {
+/* With the stamp of the last byte of those asked for; 0: none. */
+static int64_t stamped_recv(int fd, void *into, size_t room, int flags, int64_t *came_at) {
   union {
     struct cmsghdr first;
     char room[CMSG_SPACE(sizeof(struct timespec))];
   } control;
-  struct iovec part = {NULL, bytes}; /* over TCP, MSG_TRUNC moves no bytes */
+  struct iovec part = {into, room};
   struct msghdr message = {.msg_iov = &part,
                            .msg_iovlen = 1,
                            .msg_control = control.room,
                            .msg_controllen = sizeof control.room};
   struct timespec stamp;
   /* not recvmsg(), where a thread may be cancelled: that costs half as much again */
-  if (syscall(SYS_recvmsg, fd, &message, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT) <= 0) return 0;
-  if (message.msg_controllen < sizeof control.first || control.first.cmsg_type != SCM_TIMESTAMPNS)
-    return 0;
+  int64_t got = syscall(SYS_recvmsg, fd, &message, flags);
+  *came_at = 0;
+  if (got <= 0 || message.msg_controllen < sizeof control.first ||
+      control.first.cmsg_type != SCM_TIMESTAMPNS)
+    return got;
   memcpy(&stamp, CMSG_DATA(&control.first), sizeof stamp);
-  return (int64_t)stamp.tv_sec * 1000000000 + stamp.tv_nsec;
+  *came_at = (int64_t)stamp.tv_sec * 1000000000 + stamp.tv_nsec;
+  return got;
+}
+
+/* Over TCP, MSG_TRUNC moves no bytes. */
+static int64_t came_at(int fd, size_t bytes) {
+  int64_t at;
+  stamped_recv(fd, NULL, bytes, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT, &at);
+  return at;
+}
+
+int64_t sock_recv(int fd, void *into, size_t room, int64_t *came_at) {
+  return stamped_recv(fd, into, room, 0, came_at);
 }
 
 int64_t sock_first_came_at(int fd) { return came_at(fd, 1); }
@@ -170,6 +184,11 @@ int64_t sock_last_came_at(int fd) {
 int64_t sock_datagram_came_at(int fd) {
   (void)fd;
   return 0;
+}
+
+int64_t sock_recv(int fd, void *into, size_t room, int64_t *came_at) {
+  *came_at = 0;
+  return recv(fd, into, room, 0);
 }
 
 #endif

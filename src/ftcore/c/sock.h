@@ -2,6 +2,7 @@
 #ifndef FTCORE_SOCK_H
 #define FTCORE_SOCK_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* A non-blocking, close-on-exec socket; -1 with errno. */
@@ -33,5 +34,7 @@ int64_t sock_first_came_at(int fd);
 int64_t sock_last_came_at(int fd);
 /* The same of the datagram that was read last, after sock_stamp_datagrams. */
 int64_t sock_datagram_came_at(int fd);
+/* recv() that tells when the last byte it brought came in: as above, 0 without bytes. */
+int64_t sock_recv(int fd, void *into, size_t room, int64_t *came_at);
 
 #endif
