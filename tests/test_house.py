@@ -13,10 +13,10 @@ ROOT = Path(__file__).parent.parent
 CORE = ROOT / "src" / "ftcore"
 
 #: From the ground up: a room may cimport only rooms before it (struct definitions included).
-ROOMS = ["histogram", "libcurl", "op"]
+ROOMS = ["histogram", "libcurl", "op", "heading"]
 ROOMS += ["buffers", "profile", "reactor", "engine", "multi", "codec", "decode"]
 ROOMS += ["settings", "quality", "body", "sink", "handle", "moments", "connection", "wire", "slot"]
-ROOMS += ["response", "timing", "samples", "redirect", "pool", "transfer"]
+ROOMS += ["response", "timing", "samples", "redirect", "native", "pool", "transfer"]
 ROOMS += ["permessage", "opening", "outgoing"]
 ROOMS += ["frames", "messages", "websocket", "stream", "tcp", "datagram", "names", "lanes"]
 ROOMS += ["udp_socket", "udp"]

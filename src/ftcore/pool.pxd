@@ -13,5 +13,7 @@ cdef void pool_on_command(op *, unsigned commands) noexcept nogil
 cdef void pool_start_waiting(void *) noexcept nogil
 # After EVENT_DONE was delivered: the slot can serve another transfer.
 cdef void pool_give_slot(slot *) noexcept nogil
+# For pool.settled: an exchange has ended.
+cdef void pool_settle(slot *, int result) noexcept nogil
 # All of libcurl's; no transfer is left.
 cdef void pool_free_handles(pool *) noexcept nogil

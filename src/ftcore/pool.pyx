@@ -10,6 +10,11 @@ from ftcore.libcurl cimport (
     CURLINFO_PRIVATE, CURLINFO_REDIRECT_URL, CURLPAUSE_CONT, curl,
 )
 from ftcore.multi cimport multi, multi_add, multi_free, multi_new, multi_remove
+from ftcore.native cimport (
+    native_add_bytes, native_arrived_at, native_close, native_flow, native_give_slot,
+    native_launch, native_leave, native_read_phases, native_redirect, native_serves,
+    native_take_slot,
+)
 from ftcore.op cimport (
     COMMAND_ABORT, COMMAND_DRAINED, COMMAND_HELD, COMMAND_LISTEN, COMMAND_PAUSE, COMMAND_RESUME,
     COMMAND_START, EVENT_DONE, EVENT_FLUSH, OUTCOME_ABORTED, OUTCOME_CLOSED,
@@ -161,6 +166,9 @@ cdef slot *take_slot(pool *p, int place) noexcept nogil:
 
 
 cdef void pool_give_slot(slot *s) noexcept nogil:
+    if s.easy == NULL:
+        native_give_slot(s.x.home, s)
+        return
     slot_clear(s)
     s.x = NULL
     s.next = <slot *>s.m.spare
@@ -268,27 +276,41 @@ cdef void pool_start_waiting(void *owner) noexcept nogil:
 cdef void start(pool *p, xfer *x) noexcept nogil:
     """Onto the wire."""
     cdef origin *g = origin_of(p, x.t.origin)
-    cdef slot *s
-    cdef int place
     if not open_files(x):
         finish(x, OUTCOME_FILE)
         return
-    place = choose_multi(p, g, x.t)
-    s = take_slot(p, place) if place >= 0 else NULL
-    if s == NULL:
+    if not take_place(x):
         finish(x, OUTCOME_NO_MEMORY)
         return
-    s.x = x
-    x.s = s
     x.counted = not (x.t.multiplex and g.multiplexed)
     x.filed = has_file(x)
-    s.m.profiled += x.t.profile
     p.running += x.counted
     p.files += x.filed
     g.running += 1
     x.state = RUNNING
     x.ph.at[QUEUE_END] = x.ph.at[FETCH_START] = now_ns()
     launch(x)
+
+
+cdef bint take_place(xfer *x) noexcept nogil:
+    """A slot on the lane that serves it. False: memory or descriptors are out."""
+    cdef pool *p = x.home
+    cdef int place
+    cdef slot *s = NULL
+    x.native = native_serves(x)
+    if x.native:
+        s = native_take_slot(p)
+    else:
+        place = choose_multi(p, origin_of(p, x.t.origin), x.t)
+        if place >= 0:
+            s = take_slot(p, place)
+        if s != NULL:
+            s.m.profiled += x.t.profile
+    if s == NULL:
+        return False
+    s.x = x
+    x.s = s
+    return True
 
 
 cdef bint open_files(xfer *x) noexcept nogil:
@@ -327,8 +349,11 @@ cdef int file_outcome(xfer *x) noexcept nogil:
 
 
 cdef void launch(xfer *x) noexcept nogil:
-    """Hands the prepared handle to libcurl; also for the next hop of a redirect."""
+    """Sends the request, or lets libcurl; also for the next hop of a redirect."""
     cdef slot *s = x.s
+    if x.native:
+        native_launch(x)
+        return
     s.launched = s.m.acts
     if slot_prepare(s, x.home.set, x) != 0 or multi_add(s.m, s.easy) != 0:
         s.verdict = OUTCOME_NO_MEMORY
@@ -349,7 +374,9 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
     if x.file != NULL and not sink_end(x.file, outcome == OUTCOME_OK) and outcome == OUTCOME_OK:
         outcome = OUTCOME_FILE if x.file.os_errno else CURLE_PARTIAL_FILE
     if x.t.profile:
-        if s != NULL:
+        if s != NULL and x.native:
+            native_read_phases(s, x, outcome)
+        elif s != NULL:
             timing_read_phases(s, x, outcome)
         samples_end(s, x)
     if x.state == WAITING:
@@ -357,16 +384,10 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
         x.ph.at[QUEUE_END] = now_ns()
     elif s != NULL:
         g = &p.origins[x.t.origin]
-        curl.easy_getinfo(s.easy, CURLINFO_OS_ERRNO, &x.os_errno)
-        if s.open_errno:
-            x.os_errno = s.open_errno
-        if s.first_byte_at:
-            g.multiplexed = is_multiplexed(s)
-            g.single = not g.multiplexed
-            timing_leave_connection(s, g.single)
-        multi_remove(s.m, s.easy)
-        remember_idle(g, s.place, g.multiplexed)
-        s.m.profiled -= x.t.profile
+        if x.native:
+            native_leave(s)
+        else:
+            leave_multi(g, s)
         g.running -= 1
         p.running -= x.counted
         p.files -= x.filed
@@ -387,6 +408,21 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
         defer(&p.r.next, &p.starter)
 
 
+cdef void leave_multi(origin *g, slot *s) noexcept nogil:
+    """libcurl has no more to do with it."""
+    cdef xfer *x = s.x
+    curl.easy_getinfo(s.easy, CURLINFO_OS_ERRNO, &x.os_errno)
+    if s.open_errno:
+        x.os_errno = s.open_errno
+    if s.first_byte_at:
+        g.multiplexed = is_multiplexed(s)
+        g.single = not g.multiplexed
+        timing_leave_connection(s, g.single)
+    multi_remove(s.m, s.easy)
+    remember_idle(g, s.place, g.multiplexed)
+    s.m.profiled -= x.t.profile
+
+
 cdef bint is_multiplexed(slot *s) noexcept nogil:
     """Whether the response came over h2 or h3: its status line says "HTTP/2" or "HTTP/3"."""
     return s.head_length > 5 and (s.head[5] == 0x32 or s.head[5] == 0x33)
@@ -395,8 +431,13 @@ cdef bint is_multiplexed(slot *s) noexcept nogil:
 cdef void on_done(CURL *easy, int result) noexcept nogil:
     """libcurl has finished with a handle."""
     cdef slot *s = NULL
-    cdef int outcome = result
     curl.easy_getinfo(easy, CURLINFO_PRIVATE, &s)
+    pool_settle(s, result)
+
+
+cdef void pool_settle(slot *s, int result) noexcept nogil:
+    """The exchange has ended, on either lane: is that the end, or does another follow?"""
+    cdef int outcome = result
     if s.verdict == START_OVER:
         outcome = start_over(s.x)
         if outcome == OUTCOME_OK:
@@ -441,13 +482,18 @@ cdef int follow(xfer *x) noexcept nogil:
     """Starts the next hop; not OUTCOME_OK when that may not or cannot be."""
     cdef char *there = NULL
     cdef int outcome
-    curl.easy_getinfo(x.s.easy, CURLINFO_REDIRECT_URL, &there)
+    if x.native:
+        there = native_redirect(x.s)
+    else:
+        curl.easy_getinfo(x.s.easy, CURLINFO_REDIRECT_URL, &there)
     outcome = redirect_to(x, there, x.s.status)
+    if x.native:
+        free(there)
     if outcome != OUTCOME_OK:
         return outcome
     if x.hops == 1:
         x.ph.at[REDIRECT_START] = x.ph.at[FETCH_START]
-    x.ph.at[REDIRECT_END] = timing_arrived_at(x.s)
+    x.ph.at[REDIRECT_END] = native_arrived_at(x.s) if x.native else timing_arrived_at(x.s)
     return send_again(x)
 
 
@@ -465,12 +511,31 @@ cdef int send_again(xfer *x) noexcept nogil:
     x.altered = True
     if not redirect_headers(x):
         return OUTCOME_NO_MEMORY
-    timing_add_bytes(s, &x.sent_before, &x.received_before)
-    multi_remove(s.m, s.easy)
-    slot_clear(s)
+    if x.native:
+        native_add_bytes(s, &x.sent_before, &x.received_before)
+        native_leave(s)
+    else:
+        timing_add_bytes(s, &x.sent_before, &x.received_before)
+        multi_remove(s.m, s.easy)
+    if x.native == native_serves(x):
+        slot_clear(s)
+    elif not change_lanes(x):
+        return OUTCOME_NO_MEMORY
     x.ph.at[FETCH_START] = now_ns()
     launch(x)
     return OUTCOME_OK
+
+
+cdef bint change_lanes(xfer *x) noexcept nogil:
+    """The next hop is the other lane's. False: memory is out, and it stays where it was."""
+    cdef slot *before = x.s
+    if not take_place(x):
+        x.native = before.easy == NULL
+        return False
+    if before.easy != NULL:
+        before.m.profiled -= x.t.profile
+    pool_give_slot(before)
+    return True
 
 
 # ---------------------------------------------------------------- commands
@@ -499,9 +564,13 @@ cdef void begin(xfer *x) noexcept nogil:
 
 
 cdef void let_flow(xfer *x) noexcept nogil:
-    """Lets libcurl go on with what it was told to wait with."""
-    if x.stalled and x.state == RUNNING and x.s != NULL:
-        x.stalled = False
+    """Goes on with what was told to wait."""
+    if not x.stalled or x.state != RUNNING or x.s == NULL:
+        return
+    x.stalled = False
+    if x.native:
+        native_flow(x)
+    else:
         curl.easy_pause(x.s.easy, CURLPAUSE_CONT)
 
 
@@ -541,6 +610,7 @@ cdef void pool_on_command(op *o, unsigned commands) noexcept nogil:
     p.closed = True
     while p.first != NULL:
         finish(p.first, OUTCOME_CLOSED)
+    native_close(p)
     o.last.kind = EVENT_DONE
     o.last.target = o
     reactor_emit(p.r, &o.last)

@@ -21,6 +21,10 @@ from ftcore.slot cimport (
     EARLY_END, START_OVER, WANT_CHUNKS, WANT_HEADERS, WANT_PROGRESS, slot, slot_came_at,
     slot_connection, xfer,
 )
+from ftcore.wire cimport (
+    HTTP1_CONTENT_ENCODING, HTTP1_CONTENT_RANGE, HTTP1_CONTENT_TYPE, HTTP1_ETAG,
+    HTTP1_LAST_MODIFIED, HTTP1_LOCATION, http1_head, http1_span,
+)
 
 cdef extern from "<strings.h>" nogil:
     int strncasecmp(const char *, const char *, size_t)
@@ -207,10 +211,21 @@ cdef void begin_answer(slot *s, bint shared) noexcept nogil:
 
 cdef void note_arrival(slot *s) noexcept nogil:
     """Something of the answer is there."""
-    if s.x.t.profile:
+    if s.x.t.profile and s.easy != NULL:
         s.last_at = slot_came_at(s, False)
         if s.last_at == 0:
             s.last_at = now_ns()
+
+
+cdef void begin_block(slot *s, int status) noexcept nogil:
+    s.head_length = 0
+    s.head_over = False
+    s.head_done = False
+    s.location = s.charset = s.has_length = s.has_coding = False
+    s.codings_length = 0
+    s.first_of_range = s.size_of_range = -1
+    s.other_file = False
+    s.status = status
 
 
 cdef size_t response_header(char *line, size_t size, size_t count, void *owner) noexcept nogil:
@@ -221,14 +236,7 @@ cdef size_t response_header(char *line, size_t size, size_t count, void *owner) 
         s.first_byte_at = now_ns()
     if s.head_over or s.head_length == 0:
         if length >= 5 and memcmp(line, b"HTTP/", 5) == 0:
-            s.head_length = 0
-            s.head_over = False
-            s.head_done = False
-            s.location = s.charset = s.has_length = s.has_coding = False
-            s.codings_length = 0
-            s.first_of_range = s.size_of_range = -1
-            s.other_file = False
-            s.status = status_of(line, length)
+            begin_block(s, status_of(line, length))
             if s.swallowing:
                 s.swallowing = False
                 s.continued = True
@@ -322,6 +330,58 @@ cdef bint read_field(slot *s, const char *line, size_t length) noexcept nogil:
     elif initial == 0x74 and named(line, length, b"transfer-encoding:", 18):
         s.has_coding = True
     return True
+
+
+cdef bint read_lines(slot *s, const char *block, size_t length) noexcept nogil:
+    """Field by field, where one came more than once."""
+    cdef size_t at = 0, end
+    while at < length:
+        end = at
+        while block[end] != 0x0A:
+            end += 1
+        if not read_field(s, block + at, end + 1 - at):
+            return False
+        at = end + 1
+    return True
+
+
+cdef bint read_noted(slot *s, const http1_head *h, const char *block) noexcept nogil:
+    """What the reader has noted of the fields that the engine must know."""
+    cdef const http1_span *noted = &h.noted[0]
+    s.has_length = h.content_length >= 0
+    s.content_length = h.content_length
+    s.has_coding = h.chunked
+    s.location = noted[HTTP1_LOCATION].start != 0
+    s.charset = names_charset(
+        block + noted[HTTP1_CONTENT_TYPE].start, noted[HTTP1_CONTENT_TYPE].length)
+    if noted[HTTP1_CONTENT_RANGE].start and (
+            named(block + noted[HTTP1_CONTENT_RANGE].start, noted[HTTP1_CONTENT_RANGE].length,
+                  b"bytes ", 6)):
+        read_range(s, block + noted[HTTP1_CONTENT_RANGE].start + 6,
+                   noted[HTTP1_CONTENT_RANGE].length - 6)
+    if s.x.file != NULL and noted[HTTP1_ETAG].start:
+        s.other_file |= differs(
+            s.x.file.etag, block + noted[HTTP1_ETAG].start, noted[HTTP1_ETAG].length)
+    if s.x.file != NULL and noted[HTTP1_LAST_MODIFIED].start:
+        s.other_file |= differs(
+            s.x.file.modified, block + noted[HTTP1_LAST_MODIFIED].start,
+            noted[HTTP1_LAST_MODIFIED].length)
+    return noted[HTTP1_CONTENT_ENCODING].start == 0 or add_codings(
+        s, block + noted[HTTP1_CONTENT_ENCODING].start, noted[HTTP1_CONTENT_ENCODING].length)
+
+
+cdef bint response_block(
+        slot *s, const http1_head *h, const char *block, size_t length) noexcept nogil:
+    begin_block(s, h.status)
+    if h.status == 100:
+        s.continued = True
+    elif s.first_byte_at == 0:
+        s.first_byte_at = s.answered_at = s.x.home.r.now
+    if not keep_line(s, block, length):
+        return False
+    if not (read_lines(s, block, length) if h.repeated else read_noted(s, h, block)):
+        return False
+    return end_of_block(s)
 
 
 cdef bint keep_body(slot *s, const char *data, size_t length) noexcept nogil:
@@ -436,7 +496,7 @@ cdef size_t response_body(char *data, size_t size, size_t count, void *owner) no
     note_arrival(s)
     taken = take_piece(s, data, size * count)
     if taken == size * count:  # else it comes again
-        estimator_heard(s.x.home.quality, &s.x.watched, taken, s.m.r.now)
+        estimator_heard(s.x.home.quality, &s.x.watched, taken, s.x.home.r.now)
     return taken
 
 

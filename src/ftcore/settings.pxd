@@ -1,6 +1,7 @@
 """What a Client is set to, and what a request is made from; both immutable once made."""
 from libc.stdint cimport int64_t, uint64_t
 
+from ftcore.heading cimport heading
 from ftcore.libcurl cimport CURLSH, curl_slist
 
 cdef extern from "<pthread.h>" nogil:
@@ -57,6 +58,8 @@ cdef struct template:
     bint follow
     bint chunked
     bint profile
+    char *asking             # the request's header block, up to what is said of its body; NULL: the
+    size_t asking_length     # ... native lane can't serve it
 
 cdef class Settings:
     cdef settings c
@@ -68,3 +71,14 @@ cdef class Settings:
 cdef class Template:
     cdef template c
     cdef tuple kept         # the strings that `c` points into
+    cdef heading asking
+    cdef int prepare(self, settings *) except -1
+
+
+cdef inline const char *template_method(const template *t) noexcept nogil:
+    """As it is sent."""
+    if t.verb != NULL and not t.head:
+        return t.verb
+    if t.head:
+        return "HEAD"
+    return "POST" if t.with_body else "GET"

@@ -47,4 +47,5 @@ class Template:
         follow: bool = True,
         chunked: bool = False,
         profile: bool = True,
+        native: Settings | None = None,
     ) -> None: ...

@@ -3,6 +3,9 @@ from libc.string cimport memset
 from posix.fcntl cimport O_APPEND, O_CREAT, O_WRONLY, open as c_open
 from posix.unistd cimport close
 
+from ftcore.heading cimport (
+    NO_BODY, heading_begin, heading_end, heading_free, heading_has_login,
+)
 from ftcore.libcurl cimport (
     CURL, CURL_LOCK_DATA_COOKIE, CURL_LOCK_DATA_DNS, CURL_LOCK_DATA_SSL_SESSION,
     CURLSHOPT_LOCKFUNC, CURLSHOPT_SHARE, CURLSHOPT_UNLOCKFUNC, CURLSHOPT_USERDATA, curl,
@@ -130,13 +133,14 @@ cdef class Template:
 
     ``verb`` and ``target`` (the request target of CONNECT) are bytes or None, ``lines`` header
     lines as libcurl takes them, ``origin`` a number that the Client gives to scheme, host and
-    port, ``http_version`` a CURL_HTTP_VERSION_*.
+    port, ``http_version`` a CURL_HTTP_VERSION_*. With ``native``, the Client's settings, the
+    native lane serves it.
     """
 
     def __cinit__(self, bytes url not None, *, verb=None, target=None, lines=(),
                   long http_version=0, int origin=0, bint multiplex=False, bint head=False,
                   bint with_body=False, bint tunnel=False, bint no_proxy=False, bint follow=True,
-                  bint chunked=False, bint profile=True):
+                  bint chunked=False, bint profile=True, Settings native=None):
         global templates_made
         memset(&self.c, 0, sizeof(template))
         self.kept = (url, verb, target)
@@ -156,7 +160,24 @@ cdef class Template:
         self.c.follow = follow
         self.c.chunked = chunked
         self.c.profile = profile
+        if native is not None:
+            self.prepare(&native.c)
+
+    cdef int prepare(self, settings *set) except -1:
+        """Writes down what is sent, once; a URL that is none is left to libcurl, which says so."""
+        cdef const char *method = template_method(&self.c)
+        if heading_has_login(self.c.url):
+            return 0
+        heading_begin(&self.asking, method, self.c.url, set.user_agent, set.accept_encoding,
+                      self.c.headers)
+        if not self.c.with_body:
+            heading_end(&self.asking, NO_BODY, False, self.c.headers)
+        if not self.asking.failed:
+            self.c.asking = self.asking.text
+            self.c.asking_length = self.asking.length
+        return 0
 
     def __dealloc__(self):
+        heading_free(&self.asking)
         if self.c.headers != NULL:
             curl.slist_free_all(self.c.headers)

@@ -1,6 +1,7 @@
 """What a transfer consists of while it runs, and the life of the libcurl handle under it.
 
-    slot      a libcurl handle and the response that is coming in on it
+    slot      the response that is coming in, and what on: a libcurl handle, or a line
+    line      a kept connection of the native lane
     origin    what a pool knows of one scheme, host and port
     pool      a Client's connections on one engine
     xfer      one request, embedded in its owner
@@ -12,6 +13,8 @@ from libc.stdint cimport int64_t, uint64_t
 
 from ftcore.body cimport body
 from ftcore.decode cimport decoder
+from ftcore.connection cimport connecting
+from ftcore.heading cimport heading
 from ftcore.libcurl cimport CURL, curl_slist
 from ftcore.multi cimport multi
 from ftcore.op cimport atomic_word, event, op, slab
@@ -20,6 +23,7 @@ from ftcore.quality cimport estimator, watch
 from ftcore.reactor cimport deferred, reactor, source, timer_node
 from ftcore.settings cimport settings, template
 from ftcore.sink cimport sink
+from ftcore.wire cimport wire
 
 cdef enum state:
     NEW
@@ -33,10 +37,17 @@ cdef enum:
     WANT_PROGRESS = 4
 
 cdef struct slot:
-    # A libcurl handle and the response that is coming in on it. Lives on one multi handle.
-    CURL *easy               # owned
+    # A response that is coming in, on a libcurl handle, which lives on one multi handle; or, on the
+    # native lane, on a line.
+    CURL *easy               # owned; NULL: on the native lane
     multi *m
-    slot *next               # in the multi handle's list of spare ones
+    line *on                 # the native lane: its connection, until the end
+    heading asking           # ... the header block of the request, where the template's won't do
+    timer_node patience      # ... how long "100 Continue" is waited for
+    bint starving            # ... the body was not to be read just now
+    bint alone               # ... must have a new connection: a kept one was dead
+    bint unexpecting         # ... the peer does not know "Expect"
+    slot *next               # in the multi handle's list of spare ones, or in the pool's
     slot *all_next           # in the pool's list, for freeing
     int place                # of `m` in the pool
     uint64_t prepared        # the template that the handle is set to; 0: none
@@ -89,6 +100,18 @@ cdef struct slot:
     bint continued           # something came that was no answer yet
     char error[256]
 
+cdef struct line:
+    # A connection of the native lane; its requests are one origin's.
+    wire *w                  # owned
+    pool *home
+    slot *s                  # whose request is on it; NULL: it is idle
+    int origin
+    connecting asked
+    line *older              # the origin's idle one that ended its last response before
+    line *newer
+    line *before             # ... the same of all origins
+    line *after
+
 cdef struct origin:
     int running
     bint multiplexed         # its last response came over h2 or h3
@@ -97,6 +120,7 @@ cdef struct origin:
     int *idle                # owned; places of multi handles with an idle connection, a stack
     int idle_count
     int idle_room
+    line *newest             # of the native lane's idle ones
     xfer *waiting_first
     xfer *waiting_last
     int previous             # in the pool's list of origins with a queue; -1: none
@@ -119,6 +143,11 @@ cdef struct pool:
     long waiting
     xfer *first              # every transfer submitted and not ended
     slot *slots
+    slot *spare              # of the native lane
+    int lines                # connections of the native lane, idle ones included
+    line *idle_newest
+    line *idle_oldest
+    void (*settled)(slot *, int outcome) noexcept nogil  # an exchange of the native lane has ended
     deferred starter         # runs start_waiting
     bint closed
 
@@ -133,6 +162,7 @@ cdef struct xfer:
     long os_errno
     bint counted             # against max_connections
     bint filed               # ... and in pool.files
+    bint native              # its current hop is, or was, on the native lane
     bint held                # the caller paused it
     bint stalled             # libcurl was told to wait
     size_t unread            # bytes in chunk events not yet delivered
@@ -178,6 +208,7 @@ cdef enum:
 
 cdef long slots_alive
 
+# Without a multi handle, for the native lane; NULL when memory is out.
 cdef slot *slot_new(multi *, settings *) noexcept nogil
 cdef void slot_free(slot *) noexcept nogil
 # For multi.watches: a transfer waits for its answer on a socket.

@@ -6,6 +6,7 @@ from libc.string cimport strncpy
 from ftcore.body cimport body_read, body_seek
 from ftcore.buffers cimport memory_drop
 from ftcore.decode cimport decoder_free
+from ftcore.heading cimport heading_free
 from ftcore.libcurl cimport (
     CURL, CURLE_OK, CURLINFO_ACTIVESOCKET, CURLINFO_PRIVATE, CURLINFO_REQUEST_SIZE,
     CURLOPT_CLOSESOCKETDATA, CURLOPT_CLOSESOCKETFUNCTION, CURLOPT_CUSTOMREQUEST,
@@ -75,10 +76,19 @@ cdef void use(slot *s, int fd) noexcept nogil:
 
 cdef source *slot_connection(slot *s) noexcept nogil:
     cdef source *used
+    if s.easy == NULL:
+        return line_source(s)
     if s.used_fd < 0 or s.used_fd >= s.m.r.source_count:
         return NULL
     used = &s.m.r.sources[s.used_fd]
     return used if used.kept and used.opened_at == s.used_since else NULL
+
+
+cdef source *line_source(slot *s) noexcept nogil:
+    """The same of a connection of the native lane."""
+    if s.on == NULL or s.on.w.c.fd < 0:
+        return NULL
+    return &s.on.w.r.sources[s.on.w.c.fd]
 
 
 cdef int64_t slot_came_at(slot *s, bint first) noexcept nogil:
@@ -177,14 +187,17 @@ cdef slot *slot_new(multi *m, settings *set) noexcept nogil:
     cdef slot *s = <slot *>calloc(1, sizeof(slot))
     if s == NULL:
         return NULL
+    s.m = m
+    s.fd = s.used_fd = -1
+    if m == NULL:
+        slots_alive += 1
+        return s
     s.easy = curl.easy_init()
     if s.easy == NULL or curl.easy_setopt(s.easy, CURLOPT_SHARE, set.share) != CURLE_OK:
         if s.easy != NULL:
             curl.easy_cleanup(s.easy)
         free(s)
         return NULL
-    s.m = m
-    s.fd = s.used_fd = -1
     slots_alive += 1
     return s
 
@@ -193,8 +206,10 @@ cdef void slot_free(slot *s) noexcept nogil:
     """The handle is on no multi handle any more."""
     global slots_alive
     slot_clear(s)
-    curl.easy_cleanup(s.easy)
+    if s.easy != NULL:
+        curl.easy_cleanup(s.easy)
     slots_alive -= 1
+    heading_free(&s.asking)
     free(s.head)
     free(s)
 
@@ -220,7 +235,7 @@ cdef void slot_clear(slot *s) noexcept nogil:
     s.last_chunk = NULL
     s.opened_at = s.stands_at = s.shook[0] = s.shook[1] = s.ready_at = 0
     s.first_byte_at = s.answered_at = s.last_at = 0
-    s.continued = False
+    s.continued = s.starving = s.alone = s.unexpecting = False
     s.fd = s.used_fd = -1
     s.used_since = s.sent_at = 0
     s.port = 0

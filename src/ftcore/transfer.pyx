@@ -17,10 +17,10 @@ from ftcore.op cimport (
     slab, word_get, word_or, word_set,
 )
 from ftcore.pool cimport (
-    pool_free_handles, pool_give_slot, pool_on_command, pool_on_transfer_command,
+    pool_free_handles, pool_give_slot, pool_on_command, pool_on_transfer_command, pool_settle,
     pool_start_waiting,
 )
-from ftcore.profile cimport QUEUE_START, phases_object
+from ftcore.profile cimport FETCH_START, QUEUE_START, phases_object
 from ftcore.quality cimport Estimator
 from ftcore.reactor cimport reactor_post, reactor_timer_clear
 from ftcore.settings cimport Settings, Template
@@ -52,6 +52,7 @@ cdef class Pool(Operation):
         self.c.first_listed = -1
         self.c.control.command = pool_on_command
         self.c.control.owner = <void *>self
+        self.c.settled = pool_settle
         self.c.starter.run = pool_start_waiting
         self.c.starter.owner = &self.c
 
@@ -79,7 +80,7 @@ cdef class Pool(Operation):
     @property
     def connections(self):
         """Open sockets, idle ones included."""
-        cdef int i, count = 0
+        cdef int i, count = self.c.lines
         for i in range(self.c.multi_count):
             count += self.c.multis[i].sockets
         return count
@@ -190,6 +191,13 @@ cdef class Transfer(Operation):
     def want_progress(self):
         """`_progress` is called from now on."""
         word_or(&self.x.wants, WANT_PROGRESS)
+
+    @property
+    def lane(self):
+        """"native" or "libcurl": what served it, or its last hop; "" until it has begun."""
+        if self.x.ph.at[FETCH_START] == 0:
+            return ""
+        return "native" if self.x.native else "libcurl"
 
     @property
     def moved(self):

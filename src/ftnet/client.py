@@ -70,6 +70,14 @@ def _proxy(checked: Mapping[str, Any]) -> str | None:
     return ""
 
 
+def _lane() -> str:
+    """FTNET_LANE of the environment, for debugging: "auto", "libcurl" or "native"."""
+    lane = os.environ.get("FTNET_LANE") or "auto"
+    if lane not in ("auto", "libcurl", "native"):
+        raise ValueError(f"FTNET_LANE is {lane!r}; it takes auto, libcurl or native")
+    return lane
+
+
 class Client:
     """A caller of the ft API with a connection pool, limits and settings of its own.
 
@@ -106,7 +114,8 @@ class Client:
                 f"Client: keylog_file needs a libcurl with OpenSSL, this one has"
                 f" {library.ssl_version}; set SSLKEYLOGFILE in the environment instead"
             )
-        self._settings = _engine_settings(checked, "max_body_bytes" in settings)
+        self.lane = _lane()
+        self.settings = _engine_settings(checked, "max_body_bytes" in settings)
         self._quality = Quality(checked["estimate_private_hosts"])
         self._closed = False
         self.timeout: float = checked["timeout"]
@@ -122,6 +131,10 @@ class Client:
         self.temp_dir: str | None = checked["temp_dir"]
         self.resolve: tuple[str, ...] = checked["resolve"]
         self.tunnels_through: str | None = _http_proxy(checked)
+        # nothing between it and the server, or asked of it, that only libcurl knows
+        self.direct: bool = (
+            _proxy(checked) == "" and checked["doh_url"] is None and not checked["cookies"]
+        )
         self.pools: dict[dispatch.Driver, Pool] = {}
         self._origins: dict[str, int] = {}
         self._templates: dict[Any, Template] = {}
@@ -216,7 +229,7 @@ class Client:
             pool = self.pools.get(driver)
             if pool is None or pool.closing:
                 pool = self.pools[driver] = Pool(
-                    driver.engine, self._settings, self._quality.estimator
+                    driver.engine, self.settings, self._quality.estimator
                 )
                 driver.pools.add(pool)
         return pool

@@ -181,6 +181,20 @@ def http_version(client: Client, given: Mapping[str, Any], https: bool) -> int:
     return HTTP_VERSIONS[client.http_version]
 
 
+def on_native_lane(client: Client, https: bool, version: int) -> bool:
+    """Whether ftnet speaks HTTP/1.1 itself, on connections that libcurl opens for it.
+
+    It does where HTTP/1.1 is all that was asked for, or all that there is without TLS, and nothing
+    is needed of which only libcurl knows: cookies, proxies, DNS over HTTPS. So does it for CONNECT
+    and for URLs with a login, which the engine itself sees. FTNET_LANE=libcurl pins libcurl's lane
+    for everything, FTNET_LANE=native keeps what would be negotiated to HTTP/1.1 as well.
+    """
+    if client.lane == "libcurl" or not client.direct:
+        return False
+    may_be_either = client.lane == "native" or not https
+    return version == HTTP_1_1 or (version == _NEGOTIATED and may_be_either)
+
+
 def template(
     client: Client,
     given: Mapping[str, Any],
@@ -197,6 +211,7 @@ def template(
     version = http_version(client, given, https)
     plain_verb = (method == "GET" and not has_body) or method in ("HEAD", "POST")
     place = f"{'https' if https else 'http'}://{authority_of(url).lower()}"
+    native = on_native_lane(client, https, version)
     return Template(
         url.encode("ascii"),
         verb=None if plain_verb else method.encode("ascii"),
@@ -209,6 +224,7 @@ def template(
         follow=follow,
         chunked=chunked,
         profile=given["enableProfile"],
+        native=client.settings if native else None,
     )
 
 
