@@ -104,6 +104,7 @@ cdef struct wire:
     # the exchange under way, or the last one; moments in ns, 0: not reached
     int64_t began_at       # about to send
     int64_t sent_at        # the kernel has all of the request
+    int64_t handed_at      # ... and was given the last of it
     int64_t first_at       # the first byte of the final answer came in
     int64_t last_at        # the last byte so far did
     int64_t sent           # bytes of the request that the kernel, or TLS, took

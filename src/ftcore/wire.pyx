@@ -413,6 +413,8 @@ cdef void send_on(wire *w) noexcept nogil:
             if w.out.waits or not pull(w):
                 return
             continue
+        if w.profiled and w.sent:
+            w.handed_at = now_ns()
         n = send_some(w)
         if n == CONNECTION_AGAIN:
             if not w.blocked:
@@ -453,7 +455,7 @@ cdef void wire_send(wire *w, const wire_request *request) noexcept nogil:
     w.first_at = w.last_at = w.sent_at = 0
     http1_begin(&w.reader, request.kind)
     if w.profiled:
-        w.began_at = now_ns()
+        w.began_at = w.handed_at = now_ns()
     send_on(w)
 
 
@@ -518,6 +520,12 @@ cdef bint wire_was_stale(wire *w) noexcept nogil:
         CURLE_GOT_NOTHING, CURLE_RECV_ERROR, CURLE_SEND_ERROR)
 
 
+cdef int64_t sent_at(wire *w) noexcept nogil:
+    """An answer that came in before the kernel was back from taking the last of the request came
+    for all of it: then what is known is when it was given that."""
+    return w.handed_at if w.handed_at <= w.first_at < w.sent_at else w.sent_at
+
+
 cdef void wire_read_phases(wire *w, phases *p, int64_t since) noexcept nogil:
     """Nothing is earlier than `since`, when the exchange began to look for its connection."""
     cdef int i
@@ -538,11 +546,11 @@ cdef void wire_read_phases(wire *w, phases *p, int64_t since) noexcept nogil:
     at = max(at, w.began_at)
     p.at[REQUEST_START] = at
     if w.sent_at:
-        p.at[REQUEST_END] = max(at, w.sent_at)
+        p.at[REQUEST_END] = max(at, sent_at(w))
     if w.first_at == 0:
         return
     p.at[RESPONSE_START] = at = max(at, w.first_at)
-    p.at[RESPONSE_END] = max(at, w.last_at)
+    p.at[RESPONSE_END] = max(at, w.last_at, p.at[REQUEST_END])
 
 
 def alive():
