@@ -409,6 +409,7 @@ cdef void native_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
         return
     native_add_bytes(s, &p.sent, &p.received)
     wire_read_phases(s.on.w, p, p.at[FETCH_START])
+    p.http = s.head_length != 0 and s.on.w.reader.head.minor == 1
     if outcome != OUTCOME_OK:
         p.at[RESPONSE_END] = 0
     now = now_ns()

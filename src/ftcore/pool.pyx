@@ -540,7 +540,7 @@ cdef bint change_lanes(xfer *x) noexcept nogil:
 
 # ---------------------------------------------------------------- commands
 
-cdef void begin(xfer *x) noexcept nogil:
+cdef void begin(xfer *x, bint aborted) noexcept nogil:
     cdef pool *p = x.home
     cdef origin *g = origin_of(p, x.t.origin)
     x.timer.owner = x
@@ -553,6 +553,9 @@ cdef void begin(xfer *x) noexcept nogil:
     p.first = x
     if p.closed:
         finish(x, OUTCOME_CLOSED)
+    elif aborted:  # before a byte of it is sent
+        x.ph.at[QUEUE_END] = now_ns()
+        finish(x, OUTCOME_ABORTED)
     elif g == NULL or reactor_timer_set(p.r, &x.timer, x.ph.at[QUEUE_START] + x.timeout) != 0:
         finish(x, OUTCOME_NO_MEMORY)
     elif g.waiting_first == NULL and has_room(p, g, x):
@@ -584,7 +587,7 @@ cdef void on_breath(void *owner) noexcept nogil:
 cdef void pool_on_transfer_command(op *o, unsigned commands) noexcept nogil:
     cdef xfer *x = <xfer *>o
     if commands & COMMAND_START:
-        begin(x)
+        begin(x, commands & COMMAND_ABORT)
     if commands & COMMAND_ABORT:
         finish(x, OUTCOME_ABORTED)
     if commands & COMMAND_HELD and x.result_held:

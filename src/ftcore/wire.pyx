@@ -304,7 +304,7 @@ cdef bint read_some(wire *w) noexcept nogil:
 
 cdef void receive(wire *w) noexcept nogil:
     cdef int turns = 0
-    if w.reading:
+    if w.reading or w.again.queued:  # what is left comes first, before an end that follows it
         return
     w.reading = True
     while w.standing and not w.paused:
