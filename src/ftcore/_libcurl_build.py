@@ -56,6 +56,7 @@ ffi.cdef(
     void *SSL_CTX_get_ex_data(void *, int);
     int SSL_set_fd(void *, int);
     int SSL_shutdown(void *);
+    int SSL_has_pending(void *);
     int CRYPTO_get_ex_new_index(int, long, void *, void *, void *, void *);
     void SSL_CTX_set1_cert_store(void *, void *);
     void *X509_STORE_new(void);

@@ -45,6 +45,7 @@ cdef struct connection:
     int fd              # -1: not connected
     bint moved          # `fd` is ours alone
     bint tls
+    void *ssl           # OpenSSL's; NULL: not used, or another library is
     bint coded          # bytes go through libcurl: TLS, to the origin or perhaps to a proxy
     unsigned wanted     # POLLER_*
     void *owner
@@ -79,6 +80,8 @@ cdef int64_t connection_send(connection *, const char *data, size_t length) noex
 # The same of up to PIECES in a row, of which some may go.
 cdef int64_t connection_send_pieces(
     connection *, const char **pieces, const size_t *lengths, int count) noexcept nogil
+# Whether bytes may be left to receive that the poller does not tell of: TLS has read them already.
+cdef bint connection_holds_back(connection *) noexcept nogil
 # Nothing more will be sent: the peer is told, over TLS by its close_notify too. Receiving goes on.
 # 0, or CONNECTION_AGAIN: not yet.
 cdef int connection_finish(connection *) noexcept nogil

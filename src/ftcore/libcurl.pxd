@@ -71,6 +71,8 @@ cdef struct curl_table:
     # ... and for the end of what is sent over TLS; NULL as well
     int (*ssl_set_fd)(void *, int) noexcept nogil
     int (*ssl_shutdown)(void *) noexcept nogil
+    # ... and for bytes that it has read ahead; NULL as well
+    int (*ssl_has_pending)(void *) noexcept nogil
     # OpenSSL's store of trusted certificates; NULL where libcurl is with another library
     void *(*ca_store_new)() noexcept nogil
     void (*ca_store_free)(void *) noexcept nogil

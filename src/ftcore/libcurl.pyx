@@ -88,12 +88,13 @@ cdef void fill_ssl_hooks() except *:
             curl.shook_index[i] = new_index(CRYPTO_EX_INDEX_SSL_CTX, 0, NULL, NULL, NULL, NULL)
 
 
-cdef void fill_shutdown():
-    """OpenSSL's way to end what is sent, which libcurl has no function for."""
+cdef void fill_connection():
+    """OpenSSL's ways to end what is sent and to ask what was read, which libcurl has none for."""
     global curl
     if library.ssl_version.startswith("OpenSSL"):
         curl.ssl_set_fd = <int (*)(void *, int) noexcept nogil>address("SSL_set_fd")
         curl.ssl_shutdown = <int (*)(void *) noexcept nogil>address("SSL_shutdown")
+        curl.ssl_has_pending = <int (*)(void *) noexcept nogil>address("SSL_has_pending")
 
 
 cdef void fill_ca_store() except *:
@@ -124,7 +125,7 @@ cdef void start() except *:
 
 fill()
 fill_ssl_hooks()
-fill_shutdown()
+fill_connection()
 fill_ca_store()
 start()
 

@@ -3,7 +3,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
 from ftcore.connection cimport (
-    CONNECTION_AGAIN, connection_free, connection_new, connection_read_phases, connection_recv,
+    CONNECTION_AGAIN, connection_free, connection_holds_back, connection_new, connection_read_phases, connection_recv,
     connection_recv_stamped, connection_send, connection_send_pieces, connection_watch,
 )
 from ftcore.libcurl cimport (
@@ -103,6 +103,13 @@ cdef void release(void *owner) noexcept nogil:
 
 # ---------------------------------------------------------------- receiving
 
+cdef bint was_closed(wire *w) noexcept nogil:
+    """Whether TLS, which reads ahead, already has the peer's end; or bytes that nobody asked for."""
+    cdef char byte[1]
+    return w.c.coded and connection_holds_back(w.c) and (
+        connection_recv(w.c, byte, 1) != CONNECTION_AGAIN)
+
+
 cdef void end_exchange(wire *w, size_t behind) noexcept nogil:
     """The response came in whole, with so many bytes behind it."""
     if not wire_sent_all(w) and w.reader.head.status < 400 and not w.unsendable and not w.early:
@@ -111,7 +118,8 @@ cdef void end_exchange(wire *w, size_t behind) noexcept nogil:
             w.reader.head.keep_alive = 0
         return
     w.reusable = (
-        w.reader.head.keep_alive and behind == 0 and wire_sent_all(w) and not w.unsendable)
+        w.reader.head.keep_alive and behind == 0 and wire_sent_all(w) and not w.unsendable and (
+            not was_closed(w)))
     w.busy = False
     w.early = False
     w.served += 1
