@@ -41,7 +41,7 @@ EXTENSIONS = {
     "wire": ["http1", "sock"],
     "samples": [],
     "redirect": ["url"],
-    "native": ["url"],
+    "native": ["sock", "url"],
     "pool": [],
     "connection": ["sock"],
     "permessage": [],

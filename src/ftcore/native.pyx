@@ -27,6 +27,9 @@ from ftcore.wire cimport (
     wire_resume, wire_send, wire_was_stale,
 )
 
+cdef extern from "c/sock.h" nogil:
+    int sock_readable(int)
+
 cdef extern from "c/url.h" nogil:
     int url_scheme(const char *)
     int url_same_origin(const char *, const char *)
@@ -116,15 +119,19 @@ cdef void close_line(line *l) noexcept nogil:
     free(l)
 
 
-cdef line *idle_line(pool *p, int number) noexcept nogil:
-    """The one that was used last, as long as it is likely to be alive; NULL: there is none."""
-    cdef line *l = p.origins[number].newest
-    if l == NULL or p.r.now - l.w.idle_since <= <int64_t>IDLE_AT_MOST:
-        if l != NULL:
-            unlist(l)
-        return l
+cdef line *idle_line(pool *p, int number, bint once) noexcept nogil:
+    """The one that was used last, if it is likely to be alive; NULL: there is none.
+
+    For a request that may be sent but `once` the kernel is asked whether the peer has closed.
+    """
+    cdef line *l
     while p.origins[number].newest != NULL:
-        close_line(p.origins[number].newest)
+        l = p.origins[number].newest
+        if p.r.now - l.w.idle_since <= <int64_t>IDLE_AT_MOST and not (
+                once and sock_readable(l.w.c.fd)):
+            unlist(l)
+            return l
+        close_line(l)
     return NULL
 
 
@@ -164,6 +171,17 @@ cdef line *new_line(xfer *x) noexcept nogil:
 
 cdef bint has_body(xfer *x) noexcept nogil:
     return x.t.with_body and not x.bare
+
+
+cdef bint goes_once(xfer *x) noexcept nogil:
+    """Whether the peer may have acted on what it has had of it: a POST."""
+    return has_body(x) and x.t.verb == NULL
+
+
+cdef bint may_repeat(slot *s) noexcept nogil:
+    """The connection was dead. As `on_ready_to_send` has it for libcurl's lane."""
+    cdef xfer *x = s.x
+    return not (s.on.w.sent and goes_once(x) and (x.source == NULL or x.source.most))
 
 
 cdef bint expects(xfer *x) noexcept nogil:
@@ -230,7 +248,7 @@ cdef void native_launch(xfer *x) noexcept nogil:
     s.patience.owner = s
     s.patience.fire = on_impatience
     if not s.alone:
-        l = idle_line(x.home, x.t.origin)
+        l = idle_line(x.home, x.t.origin, goes_once(x))
     if l != NULL:
         l.s = s
         s.on = l
@@ -330,13 +348,6 @@ cdef void on_ended(wire *w) noexcept nogil:
         repeat(s)
     else:
         s.x.home.settled(s, OUTCOME_OK)
-
-
-cdef bint may_repeat(slot *s) noexcept nogil:
-    """As `on_ready_to_send` has it: the peer may have acted on a POST."""
-    cdef xfer *x = s.x
-    return not (s.on.w.sent and has_body(x) and x.t.verb == NULL and (
-        x.source == NULL or x.source.most))
 
 
 cdef void on_lost(wire *w, int outcome) noexcept nogil:
