@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t
 from ftcore.slot cimport pool, slot, xfer
 
 # Whether the current hop of a transfer is for this lane.
-cdef bint native_serves(const xfer *) noexcept nogil
+cdef bint native_serves(xfer *) noexcept nogil
 # A cleared slot; NULL when memory is out.
 cdef slot *native_take_slot(pool *) noexcept nogil
 cdef void native_give_slot(pool *, slot *) noexcept nogil

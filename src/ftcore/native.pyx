@@ -37,16 +37,19 @@ cdef extern from "c/url.h" nogil:
 cdef enum:
     EXPECTED_FROM = 1048576          # bytes of a body of pieces: libcurl's measure
     CONTINUE_WITHIN = 300000000      # ns to wait for "100 Continue"
+    EXTRA = 2                        # descriptors of a multi handle
     IDLE_AT_MOST = 118000000000      # ns: libcurl's too
 
 cdef long lines_served = 0
 
 
-cdef bint native_serves(const xfer *x) noexcept nogil:
-    """The template says what it is fit for; later hops must stay with its origin."""
-    if x.t.asking == NULL or x.url == NULL:
-        return x.t.asking != NULL
-    return url_same_origin(x.t.url, x.url) and not heading_has_login(x.url)
+cdef bint native_serves(xfer *x) noexcept nogil:
+    """The template says what it is fit for; later hops must stay with its origin. When descriptors
+    are scarce libcurl, which needs fewer of them, opens the connection."""
+    if x.t.asking == NULL or x.url != NULL and (
+            not url_same_origin(x.t.url, x.url) or heading_has_login(x.url)):
+        return False
+    return x.home.origins[x.t.origin].newest != NULL or may_open(x.home)
 
 
 # ---------------------------------------------------------------- slots
@@ -115,6 +118,7 @@ cdef void close_line(line *l) noexcept nogil:
     if l.s == NULL:
         unlist(l)
     l.home.lines -= 1
+    spend(l, 0)
     wire_free(l.w)
     free(l)
 
@@ -135,19 +139,31 @@ cdef line *idle_line(pool *p, int number, bint once) noexcept nogil:
     return NULL
 
 
-cdef int open_sockets(pool *p) noexcept nogil:
-    cdef int i, count = p.lines
+cdef bint may_open(pool *p) noexcept nogil:
+    """Whether descriptors are left for another; idle ones make room for it."""
+    cdef int i, sockets = 0
     for i in range(p.multi_count):
-        count += p.multis[i].sockets
-    return count
+        sockets += p.multis[i].sockets
+    while p.idle_oldest != NULL and (
+            sockets + p.lines >= p.set.max_connections or not fits(p, sockets)):
+        close_line(p.idle_oldest)
+    return fits(p, sockets)
+
+
+cdef bint fits(pool *p, int sockets) noexcept nogil:
+    return sockets + p.lines + p.extra + p.files + 1 + EXTRA <= p.set.max_descriptors
+
+
+cdef void spend(line *l, int extra) noexcept nogil:
+    """So many descriptors it has beside its socket."""
+    l.home.extra += extra - l.extra
+    l.extra = extra
 
 
 cdef line *new_line(xfer *x) noexcept nogil:
-    """NULL when memory or descriptors are out. Those that are idle make room for it."""
+    """NULL when memory or descriptors are out."""
     cdef pool *p = x.home
     cdef line *l
-    while p.idle_oldest != NULL and open_sockets(p) >= p.set.max_connections:
-        close_line(p.idle_oldest)
     l = <line *>calloc(1, sizeof(line))
     if l == NULL:
         return NULL
@@ -164,6 +180,7 @@ cdef line *new_line(xfer *x) noexcept nogil:
         return NULL
     l.asked.url = NULL  # the template's
     p.lines += 1
+    spend(l, EXTRA)
     return l
 
 
@@ -301,7 +318,10 @@ cdef void native_close(pool *p) noexcept nogil:
 # ---------------------------------------------------------------- what the connection tells
 
 cdef void on_opened(wire *w) noexcept nogil:
-    send((<line *>w.owner).s)
+    cdef line *l = <line *>w.owner
+    if w.c.moved:
+        spend(l, 0)
+    send(l.s)
 
 
 cdef void on_impatience(timer_node *node) noexcept nogil:
@@ -343,8 +363,6 @@ cdef void on_ended(wire *w) noexcept nogil:
     lines_served += 1
     if s.swallowing:
         s.unexpecting = True
-        s.swallowing = False
-        s.first_byte_at = 0
         repeat(s)
     else:
         s.x.home.settled(s, OUTCOME_OK)

@@ -181,7 +181,7 @@ cdef bint has_room(pool *p, origin *g, xfer *x) noexcept nogil:
     cdef template *t = x.t
     cdef int64_t per_host = p.set.max_connections_per_host
     cdef int open = p.running + p.files
-    if open and has_file(x) and open + 2 > p.set.max_descriptors:
+    if open and has_file(x) and open + p.extra + 2 > p.set.max_descriptors:
         return False
     if t.multiplex and g.multiplexed:
         return g.running < per_host * STREAMS_PER_CONNECTION

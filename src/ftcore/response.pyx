@@ -373,6 +373,10 @@ cdef bint read_noted(slot *s, const http1_head *h, const char *block) noexcept n
 cdef bint response_block(
         slot *s, const http1_head *h, const char *block, size_t length) noexcept nogil:
     begin_block(s, h.status)
+    if s.swallowing:
+        s.swallowing = False
+        s.continued = True
+        s.first_byte_at = 0
     if h.status == 100:
         s.continued = True
     elif s.first_byte_at == 0:

@@ -107,6 +107,7 @@ cdef struct line:
     slot *s                  # whose request is on it; NULL: it is idle
     int origin
     connecting asked
+    int extra                # descriptors beside its socket: the multi handle's
     line *older              # the origin's idle one that ended its last response before
     line *newer
     line *before             # ... the same of all origins
@@ -145,6 +146,7 @@ cdef struct pool:
     slot *slots
     slot *spare              # of the native lane
     int lines                # connections of the native lane, idle ones included
+    int extra                # ... descriptors that they have beside their sockets
     line *idle_newest
     line *idle_oldest
     void (*settled)(slot *, int outcome) noexcept nogil  # an exchange of the native lane has ended

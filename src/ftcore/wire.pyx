@@ -555,6 +555,8 @@ cdef void wire_read_phases(wire *w, phases *p, int64_t since) noexcept nogil:
     p.at[REQUEST_START] = at
     if w.sent_at:
         p.at[REQUEST_END] = max(at, sent_at(w))
+    elif w.first_at:  # answered before all was sent, which it never was
+        p.at[REQUEST_END] = max(at, w.handed_at)
     if w.first_at == 0:
         return
     p.at[RESPONSE_START] = at = max(at, w.first_at)
