@@ -104,6 +104,69 @@ def no_proxies_around() -> Iterator[None]:
         yield
 
 
+# --- the lanes ------------------------------------------------------------------------------------
+
+
+#: What runs over both lanes, libcurl's and the native one; all else has the one that the rule gives.
+BOTH_LANES = frozenset(
+    """
+    test_back_pressure test_callbacks test_chunks test_download test_download_kept
+    test_download_many test_download_progress test_download_resume test_drivers test_leaks
+    test_lifecycle test_lifecycle_abort test_lifecycle_callbacks test_profile
+    test_profile_failures test_profile_properties test_redirects_cookies test_request
+    test_request_header test_response test_tls test_upload test_upload_many test_upload_task
+    test_connect_faults test_download_faults test_handle_reuse test_http_faults test_injection
+    test_redirects test_rough_but_right test_timeouts test_upload_faults test_upload_files
+    """.split()
+)
+#: Names of parameters that ask for what only libcurl speaks.
+NOT_NATIVE = frozenset(("h2", "h2c", "h3"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__.rpartition(".")[2] in BOTH_LANES:
+        metafunc.fixturenames.append("lane")
+        metafunc.parametrize("lane", ("libcurl", "native"), indirect=True, scope="module")
+
+
+def _is_libcurls(item: pytest.Item) -> bool:
+    """Whether it asks for what only libcurl does: marked so, or by a parameter."""
+    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    asked = any(isinstance(value, str) and value in NOT_NATIVE for value in given)
+    return asked or item.get_closest_marker("libcurl_only") is not None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What only libcurl does is not asked of the native lane."""
+    spared = [item for item in items if "native" in _lane_of(item) and _is_libcurls(item)]
+    if spared:
+        config.hook.pytest_deselected(items=spared)
+        items[:] = [item for item in items if item not in set(spared)]
+
+
+def _lane_of(item: pytest.Item) -> tuple[str, ...]:
+    params = getattr(item, "callspec", None)
+    return (params.params["lane"],) if params and "lane" in params.params else ()
+
+
+@pytest.fixture(scope="module")
+def lane(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The lane that is pinned for a module of `BOTH_LANES`; it must have served, if any has."""
+    import ftnet.client
+    from ftcore.transfer import served
+
+    pinned: str = request.param
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FTNET_LANE", pinned)
+        patch.setattr(ftnet.client, "_default", None)
+        before = served()
+        yield pinned
+        if ftnet.client._default is not None:
+            ftnet.client._default.close()
+        native, libcurl = (now - then for now, then in zip(served(), before, strict=True))
+        assert native or not libcurl if pinned == "native" else not native
+
+
 # --- the servers ----------------------------------------------------------------------------------
 
 

@@ -40,9 +40,6 @@ cdef enum:
     EXTRA = 2                        # descriptors of a multi handle
     IDLE_AT_MOST = 118000000000      # ns: libcurl's too
 
-cdef long lines_served = 0
-
-
 cdef bint native_serves(xfer *x) noexcept nogil:
     """The template says what it is fit for; later hops must stay with its origin. When descriptors
     are scarce libcurl, which needs fewer of them, opens the connection."""
@@ -358,9 +355,7 @@ cdef bint on_body(wire *w, const char *data, size_t length) noexcept nogil:
 
 
 cdef void on_ended(wire *w) noexcept nogil:
-    global lines_served
     cdef slot *s = (<line *>w.owner).s
-    lines_served += 1
     if s.swallowing:
         s.unexpecting = True
         repeat(s)
@@ -444,8 +439,3 @@ cdef void native_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
     now = now_ns()
     for i in range(QUEUE_END, ENDED_AT):
         p.at[i] = min(p.at[i], now)
-
-
-def served():
-    """Responses that came in whole on the native lane."""
-    return lines_served

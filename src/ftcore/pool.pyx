@@ -55,6 +55,9 @@ cdef enum:
     WAITING_AT_MOST = 1000000
 
 
+cdef long succeeded[2]
+
+
 # ---------------------------------------------------------------- places to run
 
 cdef origin *origin_of(pool *p, int number) noexcept nogil:
@@ -391,6 +394,8 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
         g.running -= 1
         p.running -= x.counted
         p.files -= x.filed
+    if s != NULL and outcome == OUTCOME_OK:
+        succeeded[x.native] += 1
     x.state = ENDED
     x.outcome = file_outcome(x) if outcome == OUTCOME_FILE else outcome
     x.ph.at[ENDED_AT] = x.ph.at[RESPONSE_END] if x.ph.at[RESPONSE_END] else now_ns()
@@ -617,6 +622,10 @@ cdef void pool_on_command(op *o, unsigned commands) noexcept nogil:
     o.last.kind = EVENT_DONE
     o.last.target = o
     reactor_emit(p.r, &o.last)
+
+
+cdef long pool_succeeded(bint native) noexcept nogil:
+    return succeeded[native]
 
 
 cdef void pool_free_handles(pool *p) noexcept nogil:

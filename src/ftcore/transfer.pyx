@@ -18,7 +18,7 @@ from ftcore.op cimport (
 )
 from ftcore.pool cimport (
     pool_free_handles, pool_give_slot, pool_on_command, pool_on_transfer_command, pool_settle,
-    pool_start_waiting,
+    pool_start_waiting, pool_succeeded,
 )
 from ftcore.profile cimport FETCH_START, QUEUE_START, phases_object
 from ftcore.quality cimport Estimator
@@ -339,3 +339,8 @@ cdef class Transfer(Operation):
         finally:
             self.over()
         return 0
+
+
+def served():
+    """Requests that succeeded in this process, (on the native lane, on libcurl's)."""
+    return pool_succeeded(True), pool_succeeded(False)
