@@ -102,6 +102,9 @@ class Client:
     (64 MiB); ``estimate_private_hosts`` (True) whether private and loopback addresses count in
     `network_quality`, as they do not in Chromium.
 
+    FTNET_LANE of the environment, looked at when a Client is made, pins what serves its requests, for
+    debugging: "libcurl", or "native" (ftnet's own HTTP/1.1) wherever that can; "auto" is the default.
+
     Raises TypeError or ValueError for a setting that can't be, naming it.
     """
 

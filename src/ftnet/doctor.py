@@ -314,6 +314,16 @@ def check_proxies() -> Iterator[Row]:
     yield Row("proxies", "ok", ", ".join(used) + " (from the environment)" if used else "none set")
 
 
+def check_lane() -> Iterator[Row]:
+    lane = os.environ.get("FTNET_LANE") or "auto"
+    if lane == "auto":
+        yield Row("lane", "ok", "auto: HTTP/1.1 is ftnet's own where it can be, else libcurl's")
+    elif lane in ("libcurl", "native"):
+        yield Row("lane", "warn", f"{lane}: FTNET_LANE pins it", "unset FTNET_LANE")
+    else:
+        yield Row("lane", "fail", f"FTNET_LANE={lane}", "it takes auto, libcurl or native")
+
+
 def _without_secret(url: str) -> str:
     return re.sub(r"^([a-z][a-z0-9+.-]*://)?.*@", r"\1", url, flags=re.IGNORECASE)
 
@@ -343,4 +353,5 @@ CHECKS: tuple[Callable[[], Iterator[Row]], ...] = (
     check_backlog,
     check_processors,
     check_proxies,
+    check_lane,
 )
