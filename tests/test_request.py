@@ -134,6 +134,7 @@ def test_head_gives_the_header_and_no_data(client: ft.Client, origin: Origin) ->
     assert fetch(client, f"{origin.base}/json").data["id"] == 1, "the connection is out of step"
 
 
+@pytest.mark.libcurl_only
 def test_connect_reports_the_status_of_the_tunnel(http_proxy: Any, nginx: Any) -> None:
     with ft.Client(proxy=http_proxy.url, trust_env=False) as client:
         response = fetch(client, nginx.http, method="CONNECT")

@@ -45,7 +45,7 @@ cdef struct connection:
     int fd              # -1: not connected
     bint moved          # `fd` is ours alone
     bint tls
-    void *ssl           # OpenSSL's; NULL: not used, or another library is
+    void *ssl           # OpenSSL's; NULL: not asked for yet, or there is none
     bint coded          # bytes go through libcurl: TLS, to the origin or perhaps to a proxy
     unsigned wanted     # POLLER_*
     void *owner
@@ -72,8 +72,8 @@ cdef void connection_free(connection *) noexcept nogil
 cdef void connection_watch(connection *, unsigned wanted) noexcept nogil
 # Bytes moved, 0 at the end of the stream (receiving), or CONNECTION_*.
 cdef int64_t connection_recv(connection *, char *into, size_t room) noexcept nogil
-# The same, and when the last of them came in (ns of the wall clock; 0: unknown), of a connection that
-# the kernel stamps.
+# The same, and when the last of them came in (ns of the wall clock; 0: unknown), of a connection
+# that the kernel stamps.
 cdef int64_t connection_recv_stamped(
     connection *, char *into, size_t room, int64_t *came_at) noexcept nogil
 cdef int64_t connection_send(connection *, const char *data, size_t length) noexcept nogil

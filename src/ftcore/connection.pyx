@@ -86,7 +86,6 @@ cdef void on_done(CURL *easy, int result) noexcept nogil:
         c.base = now_ns() - total * 1000
     if result == CURLE_OK:
         curl.easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &c.fd)
-        c.ssl = session_of(c)
     read_phases(c)
     if result == CURLE_OK and not c.coded and not take_over(c):
         result = CURLE_OUT_OF_MEMORY
@@ -314,23 +313,24 @@ cdef int64_t connection_send_pieces(
 
 
 cdef void *session_of(connection *c) noexcept nogil:
-    """OpenSSL's; NULL where there is no TLS to the origin, or it is another library's."""
+    """OpenSSL's; NULL where there is no TLS to the origin, or it is another library's, or before
+    the first byte went through libcurl, which does not know its connection then."""
     cdef curl_tlssessioninfo *session = NULL
-    if c.tls and curl.ssl_shutdown != NULL:
+    if c.ssl == NULL and c.tls and curl.ssl_shutdown != NULL:
         curl.easy_getinfo(c.easy, CURLINFO_TLS_SSL_PTR, &session)
-    if session == NULL or session.backend != CURLSSLBACKEND_OPENSSL:
-        return NULL
-    return session.internals
+        if session != NULL and session.backend == CURLSSLBACKEND_OPENSSL:
+            c.ssl = session.internals
+    return c.ssl
 
 
 cdef bint connection_holds_back(connection *c) noexcept nogil:
-    if c.ssl == NULL or curl.ssl_has_pending == NULL:
+    if session_of(c) == NULL or curl.ssl_has_pending == NULL:
         return c.coded
     return curl.ssl_has_pending(c.ssl) != 0
 
 
 cdef int connection_finish(connection *c) noexcept nogil:
-    if c.ssl != NULL:
+    if session_of(c) != NULL:
         # libcurl's own way down to the socket works inside its functions only
         curl.ssl_set_fd(c.ssl, c.fd)
         if curl.ssl_shutdown(c.ssl) < 0 and errno == EAGAIN:

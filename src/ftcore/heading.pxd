@@ -16,8 +16,8 @@ cdef struct heading:
 cdef enum:
     NO_BODY = -1
 
-# Starts a block: request line to the caller's `lines`, which are as libcurl takes them: "Name:" keeps
-# a default away, "Name;" is a field without a value. `agent` and `codings` may be NULL.
+# Starts a block: request line to the caller's `lines`, which are as libcurl takes them: "Name:"
+# keeps a default away, "Name;" is a field without a value. `agent` and `codings` may be NULL.
 cdef void heading_begin(
     heading *, const char *method, const char *url, const char *agent, const char *codings,
     const curl_slist *lines) noexcept nogil
@@ -30,5 +30,5 @@ cdef void heading_take(heading *, const char *text, size_t length) noexcept nogi
 cdef void heading_free(heading *) noexcept nogil
 # Where a Location leads from `url`, as libcurl has it; malloc'ed, NULL: memory is out.
 cdef char *heading_redirect(const char *url, const char *place, size_t length) noexcept nogil
-# Whether a URL has a user name.
+# Whether a URL has a user name, or is none that libcurl can read.
 cdef bint heading_has_login(const char *url) noexcept nogil

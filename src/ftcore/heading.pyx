@@ -101,7 +101,8 @@ cdef void add_renamed(heading *h, const char *name, const char *line) noexcept n
 
 # ---------------------------------------------------------------- the block
 
-cdef void add_part(heading *h, CURLU *u, int part, unsigned flags, const char *before) noexcept nogil:
+cdef void add_part(
+        heading *h, CURLU *u, int part, unsigned flags, const char *before) noexcept nogil:
     cdef char *text = NULL
     if curl.url_get(u, part, &text, flags) == CURLUE_OK and text != NULL:
         add(h, before)
@@ -123,14 +124,12 @@ cdef void add_default(
 cdef void heading_begin(
         heading *h, const char *method, const char *url, const char *agent, const char *codings,
         const curl_slist *lines) noexcept nogil:
-    cdef CURLU *u = curl.url_new()
+    cdef CURLU *u = parsed(url)
     cdef const char *host = line_of(lines, b"Host")
     cdef const curl_slist *line = lines
     h.length = 0
-    h.failed = u == NULL or curl.url_set(
-        u, CURLUPART_URL, url, CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK
+    h.failed = u == NULL
     if h.failed:
-        curl.url_cleanup(u)
         return
     add(h, method)
     add_part(h, u, CURLUPART_PATH, CURLU_URLENCODE, b" ")
@@ -174,39 +173,40 @@ cdef bint heading_end(
     return not h.failed
 
 
-# ---------------------------------------------------------------- redirects
+# ---------------------------------------------------------------- URLs
+
+cdef CURLU *parsed(const char *url) noexcept nogil:
+    """As libcurl reads the URL of a request; NULL: it is none, or memory is out."""
+    cdef CURLU *u = curl.url_new()
+    if u != NULL and curl.url_set(
+            u, CURLUPART_URL, url, CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK:
+        return u
+    curl.url_cleanup(u)
+    return NULL
+
 
 cdef char *heading_redirect(const char *url, const char *place, size_t length) noexcept nogil:
-    cdef CURLU *u = curl.url_new()
+    cdef CURLU *u = parsed(url)
     cdef char *there = NULL
-    cdef char *copy = NULL
     cdef char *given = <char *>malloc(length + 1)
-    if u != NULL and given != NULL:
-        memcpy(given, place, length)
-        given[length] = 0
-        if curl.url_set(
-                u, CURLUPART_URL, url, CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK and (
-                curl.url_set(u, CURLUPART_URL, given, CURLU_ALLOW_SPACE) == CURLUE_OK) and (
-                curl.url_get(u, CURLUPART_URL, &there, 0) == CURLUE_OK):
-            copy = strdup(there)
-            curl.free(there)
-        else:  # libcurl hands it on as it is
-            copy = given
-            given = NULL
-    free(given)
+    if given == NULL:
+        curl.url_cleanup(u)
+        return NULL
+    memcpy(given, place, length)
+    given[length] = 0
+    if u != NULL and curl.url_set(u, CURLUPART_URL, given, CURLU_ALLOW_SPACE) == CURLUE_OK and (
+            curl.url_get(u, CURLUPART_URL, &there, 0) == CURLUE_OK):
+        free(given)
+        given = strdup(there)  # else libcurl hands it on as it is
+        curl.free(there)
     curl.url_cleanup(u)
-    return copy
+    return given
 
 
 cdef bint heading_has_login(const char *url) noexcept nogil:
-    cdef CURLU *u = curl.url_new()
+    cdef CURLU *u = parsed(url)
     cdef char *user = NULL
-    cdef bint has
-    if u == NULL or curl.url_set(
-            u, CURLUPART_URL, url, CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK:
-        has = True  # let libcurl say what is wrong with it
-    else:
-        has = curl.url_get(u, CURLUPART_USER, &user, 0) == CURLUE_OK
-        curl.free(user)
+    cdef bint has = u == NULL or curl.url_get(u, CURLUPART_USER, &user, 0) == CURLUE_OK
+    curl.free(user)
     curl.url_cleanup(u)
     return has

@@ -13,7 +13,7 @@ cdef bint native_serves(xfer *) noexcept nogil
 # A cleared slot; NULL when memory is out.
 cdef slot *native_take_slot(pool *) noexcept nogil
 cdef void native_give_slot(pool *, slot *) noexcept nogil
-# Sends the request, on an idle connection or a new one; `settled` may be called before this returns.
+# Sends the request, on an idle connection or a new one. `settled` may be called before it returns.
 cdef void native_launch(xfer *) noexcept nogil
 # The exchange is over, whether it ended or not: the connection is kept if it can be.
 cdef void native_leave(slot *) noexcept nogil

@@ -1,6 +1,6 @@
 """The native lane: transfers on connections that we speak HTTP/1.1 on ourselves. See native.pxd."""
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport strncpy
 
@@ -21,10 +21,9 @@ from ftcore.slot cimport (
     is_get, line, origin, pool, request_url, slot, slot_clear, slot_new, xfer,
 )
 from ftcore.wire cimport (
-    HTTP1_CONTENT_ENCODING, HTTP1_CONTENT_RANGE, HTTP1_CONTENT_TYPE, HTTP1_ETAG, HTTP1_FOR_HEAD,
-    HTTP1_INTERIM, HTTP1_LAST_MODIFIED, HTTP1_LOCATION, HTTP1_PLAIN, MORE_FAILED, MORE_LATER,
-    http1_head, wire, wire_face, wire_free, wire_new, wire_push, wire_read_phases, wire_request,
-    wire_resume, wire_send, wire_was_stale,
+    HTTP1_FOR_HEAD, HTTP1_LOCATION, HTTP1_PLAIN, MORE_FAILED, MORE_LATER, http1_head, wire,
+    wire_face, wire_free, wire_new, wire_push, wire_read_phases, wire_request, wire_resume,
+    wire_send, wire_was_stale,
 )
 
 cdef extern from "c/sock.h" nogil:
@@ -72,52 +71,52 @@ cdef void native_give_slot(pool *p, slot *s) noexcept nogil:
 
 # ---------------------------------------------------------------- connections
 
-cdef void unlist(line *l) noexcept nogil:
+cdef void unlist(line *kept) noexcept nogil:
     """Out of the idle ones."""
-    cdef pool *p = l.home
-    cdef origin *g = &p.origins[l.origin]
-    if l.newer != NULL:
-        l.newer.older = l.older
+    cdef pool *p = kept.home
+    cdef origin *g = &p.origins[kept.origin]
+    if kept.newer != NULL:
+        kept.newer.older = kept.older
     else:
-        g.newest = l.older
-    if l.older != NULL:
-        l.older.newer = l.newer
-    if l.after != NULL:
-        l.after.before = l.before
+        g.newest = kept.older
+    if kept.older != NULL:
+        kept.older.newer = kept.newer
+    if kept.after != NULL:
+        kept.after.before = kept.before
     else:
-        p.idle_newest = l.before
-    if l.before != NULL:
-        l.before.after = l.after
+        p.idle_newest = kept.before
+    if kept.before != NULL:
+        kept.before.after = kept.after
     else:
-        p.idle_oldest = l.after
-    l.older = l.newer = l.before = l.after = NULL
+        p.idle_oldest = kept.after
+    kept.older = kept.newer = kept.before = kept.after = NULL
 
 
-cdef void enlist(line *l) noexcept nogil:
+cdef void enlist(line *kept) noexcept nogil:
     """Among the idle ones."""
-    cdef pool *p = l.home
-    cdef origin *g = &p.origins[l.origin]
-    l.s = NULL
-    l.newer = l.after = NULL
-    l.older = g.newest
+    cdef pool *p = kept.home
+    cdef origin *g = &p.origins[kept.origin]
+    kept.s = NULL
+    kept.newer = kept.after = NULL
+    kept.older = g.newest
     if g.newest != NULL:
-        g.newest.newer = l
-    g.newest = l
-    l.before = p.idle_newest
+        g.newest.newer = kept
+    g.newest = kept
+    kept.before = p.idle_newest
     if p.idle_newest != NULL:
-        p.idle_newest.after = l
+        p.idle_newest.after = kept
     else:
-        p.idle_oldest = l
-    p.idle_newest = l
+        p.idle_oldest = kept
+    p.idle_newest = kept
 
 
-cdef void close_line(line *l) noexcept nogil:
-    if l.s == NULL:
-        unlist(l)
-    l.home.lines -= 1
-    spend(l, 0)
-    wire_free(l.w)
-    free(l)
+cdef void close_line(line *kept) noexcept nogil:
+    if kept.s == NULL:
+        unlist(kept)
+    kept.home.lines -= 1
+    spend(kept, 0)
+    wire_free(kept.w)
+    free(kept)
 
 
 cdef line *idle_line(pool *p, int number, bint once) noexcept nogil:
@@ -125,14 +124,14 @@ cdef line *idle_line(pool *p, int number, bint once) noexcept nogil:
 
     For a request that may be sent but `once` the kernel is asked whether the peer has closed.
     """
-    cdef line *l
+    cdef line *kept
     while p.origins[number].newest != NULL:
-        l = p.origins[number].newest
-        if p.r.now - l.w.idle_since <= <int64_t>IDLE_AT_MOST and not (
-                once and sock_readable(l.w.c.fd)):
-            unlist(l)
-            return l
-        close_line(l)
+        kept = p.origins[number].newest
+        if p.r.now - kept.w.idle_since <= <int64_t>IDLE_AT_MOST and not (
+                once and sock_readable(kept.w.c.fd)):
+            unlist(kept)
+            return kept
+        close_line(kept)
     return NULL
 
 
@@ -151,34 +150,34 @@ cdef bint fits(pool *p, int sockets) noexcept nogil:
     return sockets + p.lines + p.extra + p.files + 1 + EXTRA <= p.set.max_descriptors
 
 
-cdef void spend(line *l, int extra) noexcept nogil:
+cdef void spend(line *kept, int extra) noexcept nogil:
     """So many descriptors it has beside its socket."""
-    l.home.extra += extra - l.extra
-    l.extra = extra
+    kept.home.extra += extra - kept.extra
+    kept.extra = extra
 
 
 cdef line *new_line(xfer *x) noexcept nogil:
     """NULL when memory or descriptors are out."""
     cdef pool *p = x.home
-    cdef line *l
-    l = <line *>calloc(1, sizeof(line))
-    if l == NULL:
+    cdef line *kept
+    kept = <line *>calloc(1, sizeof(line))
+    if kept == NULL:
         return NULL
-    l.home = p
-    l.s = x.s
-    l.origin = x.t.origin
-    l.asked.url = x.t.url
-    l.asked.tls = url_scheme(x.t.url) == 2
-    l.asked.nodelay = p.set.nodelay
-    l.asked.direct = True
-    l.w = wire_new(p.r, p.set, &l.asked, &face, l, x.t.profile, &x.os_errno)
-    if l.w == NULL:
-        free(l)
+    kept.home = p
+    kept.s = x.s
+    kept.origin = x.t.origin
+    kept.asked.url = x.t.url
+    kept.asked.tls = url_scheme(x.t.url) == 2
+    kept.asked.nodelay = p.set.nodelay
+    kept.asked.direct = True
+    kept.w = wire_new(p.r, p.set, &kept.asked, &face, kept, x.t.profile, &x.os_errno)
+    if kept.w == NULL:
+        free(kept)
         return NULL
-    l.asked.url = NULL  # the template's
+    kept.asked.url = NULL  # the template's
     p.lines += 1
-    spend(l, EXTRA)
-    return l
+    spend(kept, EXTRA)
+    return kept
 
 
 # ---------------------------------------------------------------- requests
@@ -258,17 +257,17 @@ cdef void send(slot *s) noexcept nogil:
 
 cdef void native_launch(xfer *x) noexcept nogil:
     cdef slot *s = x.s
-    cdef line *l = NULL
+    cdef line *kept = NULL
     s.patience.owner = s
     s.patience.fire = on_impatience
     if not s.alone:
-        l = idle_line(x.home, x.t.origin, goes_once(x))
-    if l != NULL:
-        l.s = s
-        s.on = l
-        if x.t.profile and not x.home.r.sources[l.w.c.fd].stamped:
-            x.home.r.sources[l.w.c.fd].stamped = True
-            reactor_stamp(x.home.r, l.w.c.fd, False)
+        kept = idle_line(x.home, x.t.origin, goes_once(x))
+    if kept != NULL:
+        kept.s = s
+        s.on = kept
+        if x.t.profile and not x.home.r.sources[kept.w.c.fd].stamped:
+            x.home.r.sources[kept.w.c.fd].stamped = True
+            reactor_stamp(x.home.r, kept.w.c.fd, False)
         send(s)
         return
     s.on = new_line(x)
@@ -277,16 +276,16 @@ cdef void native_launch(xfer *x) noexcept nogil:
 
 
 cdef void native_leave(slot *s) noexcept nogil:
-    cdef line *l = s.on
+    cdef line *kept = s.on
     reactor_timer_clear(s.x.home.r, &s.patience)
     s.on = NULL
-    if l == NULL:
+    if kept == NULL:
         return
-    s.x.os_errno = l.w.os_errno
-    if l.w.standing and not l.w.busy and l.w.reusable:
-        enlist(l)
+    s.x.os_errno = kept.w.os_errno
+    if kept.w.standing and not kept.w.busy and kept.w.reusable:
+        enlist(kept)
     else:
-        close_line(l)
+        close_line(kept)
 
 
 cdef void repeat(slot *s) noexcept nogil:
@@ -315,10 +314,10 @@ cdef void native_close(pool *p) noexcept nogil:
 # ---------------------------------------------------------------- what the connection tells
 
 cdef void on_opened(wire *w) noexcept nogil:
-    cdef line *l = <line *>w.owner
+    cdef line *kept = <line *>w.owner
     if w.c.moved:
-        spend(l, 0)
-    send(l.s)
+        spend(kept, 0)
+    send(kept.s)
 
 
 cdef void on_impatience(timer_node *node) noexcept nogil:
@@ -364,10 +363,10 @@ cdef void on_ended(wire *w) noexcept nogil:
 
 
 cdef void on_lost(wire *w, int outcome) noexcept nogil:
-    cdef line *l = <line *>w.owner
-    cdef slot *s = l.s
+    cdef line *kept = <line *>w.owner
+    cdef slot *s = kept.s
     if s == NULL:
-        close_line(l)
+        close_line(kept)
     elif not wire_was_stale(w):
         strncpy(s.error, w.detail, sizeof(s.error) - 1)
         s.x.home.settled(s, outcome)

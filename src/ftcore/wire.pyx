@@ -3,8 +3,9 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
 from ftcore.connection cimport (
-    CONNECTION_AGAIN, connection_free, connection_holds_back, connection_new, connection_read_phases, connection_recv,
-    connection_recv_stamped, connection_send, connection_send_pieces, connection_watch,
+    CONNECTION_AGAIN, connection_free, connection_holds_back, connection_new,
+    connection_read_phases, connection_recv, connection_recv_stamped, connection_send,
+    connection_send_pieces, connection_watch,
 )
 from ftcore.libcurl cimport (
     CURLE_GOT_NOTHING, CURLE_PARTIAL_FILE, CURLE_RECV_ERROR, CURLE_SEND_ERROR,
@@ -104,7 +105,7 @@ cdef void release(void *owner) noexcept nogil:
 # ---------------------------------------------------------------- receiving
 
 cdef bint was_closed(wire *w) noexcept nogil:
-    """Whether TLS, which reads ahead, already has the peer's end; or bytes that nobody asked for."""
+    """Whether TLS, which reads ahead, has the peer's end already, or bytes nobody asked for."""
     cdef char byte[1]
     return w.c.coded and connection_holds_back(w.c) and (
         connection_recv(w.c, byte, 1) != CONNECTION_AGAIN)
@@ -223,12 +224,16 @@ cdef int64_t read_stamped(wire *w, char *into, size_t room) noexcept nogil:
     """Most answers come in one segment, whose first byte is as old as its last: the first is asked
     for where the peer was seen to send in parts, and now and then."""
     cdef int64_t n, first = 0, last = 0, now
+    cdef bint known = w.first_at != 0 and w.c.coded and connection_holds_back(w.c)
     if w.first_at == 0:
         w.looks += 1
         if w.in_parts or w.looks % LOOK_TWICE == 1:
             first = sock_first_came_at(w.c.fd)
     n = connection_recv_stamped(w.c, into, room, &last)
     if n <= 0:
+        return n
+    if last == 0 and known:  # it came with what was read before
+        w.came_first = w.last_at = w.came_last
         return n
     w.came_last = reactor_from_wall(w.r, last)
     w.came_first = reactor_from_wall(w.r, first) if first else w.came_last
