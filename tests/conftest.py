@@ -125,7 +125,6 @@ NOT_NATIVE = frozenset(("h2", "h2c", "h3"))
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.module.__name__.rpartition(".")[2] in BOTH_LANES:
-        metafunc.fixturenames.append("lane")
         metafunc.parametrize("lane", ("libcurl", "native"), indirect=True, scope="module")
 
 
@@ -149,9 +148,12 @@ def _lane_of(item: pytest.Item) -> tuple[str, ...]:
     return (params.params["lane"],) if params and "lane" in params.params else ()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def lane(request: pytest.FixtureRequest) -> Iterator[str]:
     """The lane that is pinned for a module of `BOTH_LANES`; it must have served, if any has."""
+    if not hasattr(request, "param"):
+        yield "auto"
+        return
     import ftnet.client
     from ftcore.transfer import served
 
