@@ -171,6 +171,7 @@ def test_results_turn_into_plain_dicts(plain: ft.Client, server: Any, tmp_path: 
     }
 
 
+@pytest.mark.libcurl_only
 def test_enable_http2_false_keeps_to_http_1(server: Any, tmp_path: Path) -> None:
     target = str(tmp_path / "file")
     with ft.Client(ca=server.ca, trust_env=False) as client:

@@ -70,7 +70,7 @@ def two_hundred_files(nginx: Any) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("base", ["http", "https", "h2"])
 def test_two_hundred_at_once_are_right_and_take_no_more_than_their_share(
-    base: str, nginx: Any, tmp_path: Path
+    base: str, nginx: Any, tmp_path: Path, lane: str
 ) -> None:
     files = two_hundred_files(nginx)
     settings = {"ca": nginx.ca, "trust_env": False, "max_connections_per_host": AT_ONCE}
@@ -99,7 +99,9 @@ def test_two_hundred_at_once_are_right_and_take_no_more_than_their_share(
     assert len(left_in(tmp_path)) == COUNT
     most, memory = peaks.grown
     parts = COUNT if base == "h2" else 2 * AT_ONCE  # those that ended in this turn, those begun
-    assert AT_ONCE <= most <= AT_ONCE + parts + OWN_FDS
+    # over TLS each connection of the native lane has a multi handle, with two descriptors
+    own = 3 if (lane, base) == ("native", "https") else 1
+    assert AT_ONCE <= most <= own * AT_ONCE + parts + OWN_FDS
     assert memory < 48 << 20
     assert descriptors() <= peaks.before[0] + OWN_FDS
     assert ftcore.counters()["transfers"] == 0

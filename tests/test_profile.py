@@ -114,6 +114,7 @@ def test_a_request_that_finds_no_idle_connection_opens_one(plain: ft.Client, ser
         assert {task.result().profile.socketReused for task in tasks} == {reused}
 
 
+@pytest.mark.libcurl_only
 def test_streams_of_one_h2_connection_are_told_as_reused(nginx: Any) -> None:
     with ft.Client(ca=nginx.ca, trust_env=False) as client:
         first = fetch(client, f"{nginx.h2}/seen")
@@ -124,6 +125,7 @@ def test_streams_of_one_h2_connection_are_told_as_reused(nginx: Any) -> None:
         check_profile(answer, reused=True, tls=True, protocol="h2")
 
 
+@pytest.mark.libcurl_only
 def test_a_request_that_waits_for_anothers_connection_has_ordered_phases(nginx: Any) -> None:
     with ft.Client(ca=nginx.ca, trust_env=False) as client:
         tasks = [client.request(url=f"{nginx.h2}/seen") for _ in range(30)]

@@ -82,7 +82,7 @@ PARALLEL = """
 """
 
 
-@pytest.mark.parametrize("way", ["http", "https"])
+@pytest.mark.parametrize("way", ["http", "h2"])
 def test_two_hundred_at_once_stay_apart_and_bounded(tmp_path: Path, server: Any, way: str) -> None:
     with AwkwardServer(BEHAVIOURS["counts_the_body"]) as counting:
         url, ca = (counting.url, "") if way == "http" else (f"{server.https}/upload", server.ca)

@@ -270,6 +270,7 @@ def test_abort_in_the_body(plain: ft.Client, large: Path) -> None:
         assert len(server.received) < LARGE
 
 
+@pytest.mark.libcurl_only
 def test_abort_of_a_stream_leaves_the_connection_to_others(server: Any, large: Path) -> None:
     with ft.Client(ca=server.ca, trust_env=False) as client:
         client.request(url=f"{server.https}/hello").result(LIMIT)

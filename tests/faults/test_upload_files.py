@@ -340,6 +340,7 @@ def test_the_next_upload_after_a_failed_one_is_whole(path: Path, tmp_path: Path)
         assert part.value == good.read_bytes()
 
 
+@pytest.mark.libcurl_only
 def test_a_stream_whose_file_shrank_ends_alone(server: Any, path: Path) -> None:
     url = f"{server.https}/upload?rate=20000000"
     with ft.Client(ca=server.ca, trust_env=False) as client:
