@@ -106,7 +106,7 @@ class Client:
                 f"Client: keylog_file needs a libcurl with OpenSSL, this one has"
                 f" {library.ssl_version}; set SSLKEYLOGFILE in the environment instead"
             )
-        self._settings = _engine_settings(checked, "max_body_bytes" in settings)
+        self._settings = engine_settings(checked, "max_body_bytes" in settings)
         self._quality = Quality(checked["estimate_private_hosts"])
         self._closed = False
         self.timeout: float = checked["timeout"]
@@ -277,7 +277,7 @@ def _http_proxy(checked: Mapping[str, Any]) -> str | None:
     return proxy if proxy is not None and proxy.startswith("http") else None
 
 
-def _engine_settings(checked: Mapping[str, Any], limits_chunks: bool) -> Settings:
+def engine_settings(checked: Mapping[str, Any], limits_chunks: bool) -> Settings:
     ca_file, ca_path = _trust(checked["ca"])
     agent = checked["user_agent"]
     keepalive = checked["tcp_keepalive"]

@@ -1,0 +1,87 @@
+"""From options to what the engine works by: the bytes of the request, the schedule, the share."""
+
+from __future__ import annotations
+
+from ftcore.engine import Engine
+from ftcore.load import Load
+from ftnet.client import engine_settings
+from ftnet.http import authority_of
+from ftnet.load.options import Options
+from ftnet.settings import check_client_settings
+
+
+def share(whole: int, index: int, workers: int) -> int:
+    """How many of `whole` worker `index` has when each takes every `workers`-th."""
+    return whole // workers + (index < whole % workers)
+
+
+def stages_of(options: Options) -> list[tuple[float, float, float]]:
+    """(seconds, rate at the start, at the end) from the start of the run; the last rate stays.
+
+    Stages are of the measured part. The warm-up goes at `rate`, or at the first of the stages'
+    that is more than 0.
+    """
+    rate = options.rate or 0.0
+    out = []
+    if options.warmup:
+        warm = rate or next((at for _, at in options.stages if at), 0.0)
+        out.append((options.warmup, warm, warm))
+    for seconds, at in options.stages:
+        out.append((seconds, rate, at))
+        rate = at
+    return out
+
+
+def head_of(options: Options, user_agent: str) -> bytes:
+    """The header block of the request as it goes over HTTP/1.1."""
+    target = options.url.partition("://")[2]
+    place = authority_of(options.url)
+    target = target[target.index(place) + len(place) :]
+    if not target.startswith("/"):
+        target = f"/{target}"
+    given = {name.lower() for name in options.header}
+    lines = [f"{options.method} {target} HTTP/1.1"]
+    for name, value in {"Host": place, "User-Agent": user_agent, "Accept": "*/*"}.items():
+        if name.lower() not in given:
+            lines.append(f"{name}: {value}")
+    lines += [f"{name}: {value}" for name, value in options.header.items()]
+    if options.data or options.method in ("POST", "PUT", "PATCH"):
+        lines.append(f"Content-Length: {len(options.data)}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def make_load(options: Options, engine: Engine, index: int, start_ns: int) -> Load:
+    """The part of worker `index`, which begins at `start_ns` on the engine's clock."""
+    checked = check_client_settings(options.settings)
+    ns = 1e9
+    return Load(
+        engine,
+        engine_settings(checked, limits_chunks=False),
+        url=options.url.encode(),
+        method=options.method.encode(),
+        head=head_of(options, checked["user_agent"] or ""),
+        body=options.data,
+        lines=[f"{name}: {value}".encode() for name, value in options.header.items()],
+        version=options.http_version or "1.1",
+        connections=share(options.connections, index, options.workers),
+        streams=options.streams,
+        open_model=options.open_model,
+        rate=options.rate or 0.0,
+        stages=stages_of(options),
+        poisson=options.arrivals == "poisson",
+        seed=options.seed,
+        first=index,
+        every=options.workers,
+        start=start_ns,
+        warmup=round(options.warmup * ns),
+        duration=-1 if options.duration is None else round(options.duration * ns),
+        requests=-1
+        if options.requests is None
+        else share(options.requests, index, options.workers),
+        think=round(options.think * ns),
+        timeout=round(options.timeout * ns),
+        grace=round(options.grace * ns),
+        late_after=round(options.late_after * ns),
+        statuses=options.expect_status,
+        length=-1 if options.expect_length is None else options.expect_length,
+    )
