@@ -56,6 +56,8 @@ EXTENSIONS = {
     "stream": [],
     "tcp": [],
     "transfer": [],
+    "tally": ["tally", "histogram"],
+    "load": ["schedule", "tally", "histogram"],
 }
 
 FLAGS = {

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ftcore.engine import Engine
 from ftcore.load import Load
-from ftnet.client import engine_settings
+from ftnet.client import VERSION, engine_settings
 from ftnet.http import authority_of
 from ftnet.load.options import Options
 from ftnet.settings import check_client_settings
+
+#: Methods whose requests may be sent twice (RFC 9110 9.2.2).
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 
 def share(whole: int, index: int, workers: int) -> int:
@@ -51,37 +56,40 @@ def head_of(options: Options, user_agent: str) -> bytes:
 
 
 def make_load(options: Options, engine: Engine, index: int, start_ns: int) -> Load:
-    """The part of worker `index`, which begins at `start_ns` on the engine's clock."""
+    """The share of worker `index`, which begins at `start_ns` on the engine's clock."""
     checked = check_client_settings(options.settings)
-    ns = 1e9
+    settings = engine_settings(checked, limits_chunks=False)
+    agent = checked["user_agent"]
+    stages = [(_ns(seconds), at, to) for seconds, at, to in stages_of(options)]
+    workers, requests = options.workers, options.requests
     return Load(
         engine,
-        engine_settings(checked, limits_chunks=False),
+        settings,
         url=options.url.encode(),
-        method=options.method.encode(),
-        head=head_of(options, checked["user_agent"] or ""),
+        head=head_of(options, f"ftnet/{VERSION}" if agent is None else agent),
         body=options.data,
-        lines=[f"{name}: {value}".encode() for name, value in options.header.items()],
-        version=options.http_version or "1.1",
-        connections=share(options.connections, index, options.workers),
-        streams=options.streams,
+        for_head=options.method == "HEAD",
+        idempotent=options.method in _IDEMPOTENT,
+        connections=share(options.connections, index, workers),
         open_model=options.open_model,
-        rate=options.rate or 0.0,
-        stages=stages_of(options),
+        stages=stages,
+        rate_after=stages[-1][2] if options.stages else options.rate or 0.0,
         poisson=options.arrivals == "poisson",
         seed=options.seed,
         first=index,
-        every=options.workers,
+        every=workers,
         start=start_ns,
-        warmup=round(options.warmup * ns),
-        duration=-1 if options.duration is None else round(options.duration * ns),
-        requests=-1
-        if options.requests is None
-        else share(options.requests, index, options.workers),
-        think=round(options.think * ns),
-        timeout=round(options.timeout * ns),
-        grace=round(options.grace * ns),
-        late_after=round(options.late_after * ns),
+        warmup=_ns(options.warmup),
+        duration=-1 if options.duration is None else _ns(options.duration),
+        requests=-1 if requests is None else share(requests, index, workers),
+        think=_ns(options.think),
+        timeout=_ns(options.timeout),
+        grace=_ns(options.grace),
+        late_after=_ns(options.late_after),
         statuses=options.expect_status,
         length=-1 if options.expect_length is None else options.expect_length,
     )
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)

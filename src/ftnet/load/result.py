@@ -70,6 +70,14 @@ class Counts:
     opened: int = 0  #: connections that were made
     connect_failed: int = 0  #: attempts to make one that failed
     closed: int = 0  #: connections that the server closed, or that broke
+    #: responses that came within the measured part, also to requests that were due before it;
+    #: without those that came in the grace after it
+    answered: int = 0
+
+    @property
+    def wrong(self) -> int:
+        """Requests that failed, or were answered with a wrong status or length."""
+        return self.failed + self.wrong_status + self.wrong_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,6 @@ class Interval:
     seconds: float  #: how long it was
     measured: bool  #: False: warm-up
     counts: Counts
-    errors: int  #: failures, and wrong answers
     in_flight: int  #: requests under way at its end
     waiting: int  #: that were due by its end and had no connection yet
     connections: int  #: open at its end
@@ -95,7 +102,12 @@ class Interval:
     @property
     def rate(self) -> float:
         """Responses a second."""
-        return self.counts.completed / self.seconds if self.seconds else 0.0
+        return self.counts.answered / self.seconds if self.seconds else 0.0
+
+    @property
+    def wrong(self) -> int:
+        """Requests that failed, or were answered with a wrong status or length."""
+        return self.counts.wrong
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: percentiles in place of histograms."""
@@ -105,7 +117,7 @@ class Interval:
             "measured": self.measured,
             "rate": self.rate,
             "target": self.target,
-            "errors": self.errors,
+            "wrong": self.wrong,
             "in_flight": self.in_flight,
             "waiting": self.waiting,
             "connections": self.connections,
@@ -162,7 +174,7 @@ class Result:
     @property
     def rate(self) -> float:
         """Responses a second."""
-        return self.counts.completed / self.duration if self.duration else 0.0
+        return self.counts.answered / self.duration if self.duration else 0.0
 
     @property
     def error_rate(self) -> float:
@@ -173,8 +185,7 @@ class Result:
     @property
     def wrong(self) -> int:
         """Requests that failed, or were answered with a wrong status or length."""
-        counts = self.counts
-        return counts.failed + counts.wrong_status + counts.wrong_length
+        return self.counts.wrong
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, msgspec's or the standard one: histograms as a summary with their HDR blob."""

@@ -13,7 +13,7 @@ from ftcore.load import Load, clock
 from ftcore.tally import Tally
 from ftnet.load.options import Options
 from ftnet.load.plan import make_load
-from ftnet.load.report import interval_of, result_of
+from ftnet.load.report import Course, interval_of, result_of
 from ftnet.load.result import Interval, Result, Snapshot
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Run:
 
     def _drive(self, engine: Engine, load: Load) -> None:
         try:
-            while not load.over:
+            while engine.tasks:
                 engine.poll()
         except BaseException as error:  # told to whoever asks for the result
             self._failure = error
@@ -193,21 +193,30 @@ class Run:
     def _fetch(self) -> None:
         """What the engines have laid ready, as one more interval."""
         with self._lock:
-            self._last.reset()
-            ready = [load.collect(self._last) for load in self._loads]
-            if any(ready):
-                self._total.merge(self._last)
+            while True:
+                self._last.reset()
+                ready = [load.collect(self._last) for load in self._loads]
+                if not any(ready):
+                    break
+                if self._last.measured:
+                    self._total.merge(self._last)
                 self._intervals.append(interval_of(self._last, self._start))
 
     def _so_far(self) -> Result:
-        return result_of(
-            self.options,
-            self._total,
-            self._intervals,
-            [load.cpu for load in self._loads],
-            self._epoch + (self._start - self._began) / 1e9,
-            any(load.stopped for load in self._loads),
+        began = self._start + round(self.options.warmup * 1e9)
+        end = max([load.ended_at or clock() for load in self._loads])
+        if not self._driven.is_set():
+            end = min(end, self._total.ended_at)
+        address, port = self._loads[0].peer
+        course = Course(
+            started=self._epoch + (began - self._began) / 1e9,
+            warmup=self.options.warmup,
+            duration=max(0.0, (end - began) / 1e9),
+            interrupted=any(load.stopped for load in self._loads),
+            cpu_workers=tuple([load.cpu / 1e9 for load in self._loads]),
+            peer=f"[{address}]:{port}" if ":" in address else f"{address}:{port}" if port else "",
         )
+        return result_of(self.options, self._total, self._intervals, course)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, told: asyncio.Future[None]) -> None:
