@@ -57,7 +57,7 @@ EXTENSIONS = {
     "tcp": [],
     "transfer": [],
     "tally": ["tally", "histogram"],
-    "load": ["schedule", "tally", "histogram"],
+    "load": ["schedule", "tally", "histogram", f"poller_{POLLER}"],
 }
 
 FLAGS = {

@@ -31,6 +31,9 @@ from ftcore.wire cimport (
 cdef extern from "c/clock.h" nogil:
     int64_t clock_ns(int)
 
+cdef extern from "c/poller.h" nogil:
+    void poller_precise()
+
 cdef extern from "<time.h>" nogil:
     enum: CLOCK_THREAD_CPUTIME_ID
 
@@ -303,7 +306,7 @@ cdef void release(lane *a, int64_t from_) noexcept nogil:
     l.in_flight -= 1
     if a.measured:
         l.measured_in_flight -= 1
-    if l.ending or l.left == 0:
+    if l.ending or l.left == 0 or from_ >= l.end_at:
         append(&l.warm if a.w != NULL else &l.cold, a)
         look_for_end(l)
     elif rests and reactor_timer_set(l.r, &a.rest, from_ + (0 if l.open else l.think)) == 0:
@@ -319,7 +322,7 @@ cdef void on_rested(timer_node *timer) noexcept nogil:
     cdef lane *a = <lane *>timer.owner
     cdef load *l = a.l
     cdef int64_t due = timer.deadline
-    if l.ending or l.left == 0:
+    if l.ending or l.left == 0 or due >= l.end_at:
         append(&l.warm if a.w != NULL else &l.cold, a)
         look_for_end(l)
     elif l.open:
@@ -340,7 +343,7 @@ cdef void start_due(load *l) noexcept nogil:
     while l.left != 0 and (l.warm.last != NULL or l.cold.last != NULL):
         now = now_ns()
         due = l.due.due
-        if due > now:
+        if due > now or due >= l.end_at:
             break
         a = pop_idle(l)
         schedule_take(&l.due)
@@ -371,14 +374,7 @@ cdef void on_timeout(timer_node *timer) noexcept nogil:
 cdef void lay_ready(load *l, int64_t now, bint drops) noexcept nogil:
     """What was counted goes to whoever gathers, unless what went before was not fetched."""
     cdef tally *t = l.active
-    cdef int64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID)
-    t.ended_at = now
-    t.in_flight = l.in_flight
-    t.waiting = waiting(l, now)
-    t.connections = l.connections
-    t.target = schedule_rate(&l.due, now) / <double>l.due.every if l.open else 0
-    t.cpu += cpu - l.cpu_at
-    l.cpu_at = cpu
+    note_state(l, now)
     if word_get(&l.ready):
         if drops:
             tally_reset(t)
@@ -390,6 +386,18 @@ cdef void lay_ready(load *l, int64_t now, bint drops) noexcept nogil:
         word_set(&l.ready, 1)
     l.active.began_at = now
     l.active.measured = drops or now >= l.measure_at
+
+
+cdef void note_state(load *l, int64_t now) noexcept nogil:
+    cdef tally *t = l.active
+    cdef int64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID)
+    t.ended_at = now
+    t.in_flight = l.in_flight
+    t.waiting = waiting(l, now)
+    t.connections = l.connections
+    t.target = schedule_rate(&l.due, now) / <double>l.due.every if l.open else 0
+    t.cpu += cpu - l.cpu_at
+    l.cpu_at = cpu
 
 
 cdef int64_t waiting(load *l, int64_t now) noexcept nogil:
@@ -436,6 +444,7 @@ cdef void begin_measuring(load *l) noexcept nogil:
 
 cdef void begin(load *l) noexcept nogil:
     cdef int i
+    poller_precise()
     l.cpu_at = clock_ns(CLOCK_THREAD_CPUTIME_ID)
     l.tick_at = l.measure_at - (l.measure_at - l.start) // TICK * TICK
     if l.tick_at <= l.start:
@@ -486,7 +495,9 @@ cdef void on_end(timer_node *timer) noexcept nogil:
 
 cdef void look_for_end(load *l) noexcept nogil:
     """All that was to start has started: is it over?"""
-    if l.in_flight == 0 or (l.left == 0 and l.measured_in_flight == 0):
+    if l.left == 0 and l.measured_in_flight == 0:
+        finish(l)
+    elif l.ending and l.in_flight == 0:
         finish(l)
 
 
@@ -499,12 +510,12 @@ cdef void finish(load *l) noexcept nogil:
     l.ending = True
     if l.end_at > now:
         l.end_at = now
+    note_state(l, l.end_at)
     while l.busy.first != NULL:
         if l.busy.first.measured:
             note_send(l.busy.first, l.busy.first.w)
             l.active.counts[TALLY_UNFINISHED] += 1
         unlink(&l.busy, l.busy.first)
-    l.active.connections = l.connections
     for i in range(l.lane_count):
         reactor_timer_clear(l.r, &l.lanes[i].rest)
         drop(&l.lanes[i])
@@ -512,8 +523,6 @@ cdef void finish(load *l) noexcept nogil:
     reactor_timer_clear(l.r, &l.timeout_timer)
     reactor_timer_clear(l.r, &l.end_timer)
     reactor_timer_clear(l.r, &l.tick_timer)
-    l.active.ended_at = l.end_at
-    l.active.cpu += clock_ns(CLOCK_THREAD_CPUTIME_ID) - l.cpu_at
     l.o.last.kind = EVENT_DONE
     l.o.last.target = &l.o
     reactor_emit(l.r, &l.o.last)

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -96,6 +97,8 @@ int poller_wait(poller *p, poller_event *out, int max, int64_t timeout_ns) {
   }
   return count;
 }
+
+void poller_precise(void) { prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); }
 
 void poller_wake(poller *p) {
   uint64_t one = 1;
