@@ -56,6 +56,7 @@ EXTENSIONS = {
     "stream": [],
     "tcp": [],
     "transfer": [],
+    "courier": [],
     "tally": ["tally", "histogram"],
     "load": ["schedule", "tally", "histogram", f"poller_{POLLER}"],
 }

@@ -17,7 +17,11 @@ class Load(Operation):
         body: bytes,
         for_head: bool,
         idempotent: bool,
+        verb: bytes | None,
+        lines: Sequence[bytes],
+        http_version: int,
         connections: int,
+        streams: int,
         open_model: bool,
         stages: Sequence[tuple[int, float, float]],
         rate_after: float,
@@ -44,6 +48,8 @@ class Load(Operation):
     def stopped(self) -> bool: ...
     @property
     def ended_at(self) -> int | None: ...
+    @property
+    def http(self) -> int: ...
     @property
     def peer(self) -> tuple[str, int]: ...
     def set_rate(self, rate: float, at: int) -> None: ...

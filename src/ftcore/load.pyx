@@ -4,8 +4,12 @@ from libc.stdint cimport INT64_MAX
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from ftcore.courier cimport (
+    courier, courier_connection, courier_free, courier_go, courier_halt, courier_new, errand, trip,
+)
 from ftcore.engine cimport Engine
-from ftcore.histogram cimport histogram
+from ftcore.libcurl cimport CURLE_WEIRD_SERVER_REPLY, curl, curl_slist
+from ftcore.multi cimport multi, multi_free
 from ftcore.op cimport (
     COMMAND_ABORT, COMMAND_RATE, COMMAND_START, EVENT_DONE, OUTCOME_NO_MEMORY, OUTCOME_TIMEOUT,
     event, now_ns, word_get, word_set,
@@ -13,14 +17,14 @@ from ftcore.op cimport (
 from ftcore.profile cimport (
     CONNECT_END, CONNECT_START, DNS_END, DNS_START, SSL_END, SSL_START, phases,
 )
-from ftcore.reactor cimport reactor_emit, reactor_post, reactor_timer_clear, reactor_timer_set
+from ftcore.reactor cimport defer, reactor_emit, reactor_post, reactor_timer_clear, reactor_timer_set
 from ftcore.settings cimport pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
 from ftcore.tally cimport (
     TALLY_ANSWERED, TALLY_BYTES_RECEIVED, TALLY_BYTES_SENT, TALLY_CLOSED, TALLY_COMPLETED,
     TALLY_CONNECT, TALLY_CONNECT_FAILED, TALLY_DNS, TALLY_DOWNLOAD, TALLY_FAILED, TALLY_FAILURES,
     TALLY_LATE, TALLY_OPENED, TALLY_QUEUE, TALLY_RETRIED, TALLY_SCHEDULED, TALLY_SEND, TALLY_SENT,
     TALLY_SERVICE, TALLY_SPANS, TALLY_SSL, TALLY_TOTAL, TALLY_TTFB, TALLY_UNFINISHED, TALLY_UNSENT,
-    TALLY_WRONG_LENGTH, TALLY_WRONG_STATUS, tally_add, tally_class, tally_failure, tally_late_by,
+    TALLY_WRONG_LENGTH, TALLY_WRONG_STATUS, tally, tally_add, tally_class, tally_failure, tally_late_by,
     tally_prepare, tally_record, tally_reset,
 )
 from ftcore.wire cimport (
@@ -50,6 +54,20 @@ cdef enum:
     TICK = 1000000000        # ns of an interval
     REST_AT_LEAST = 1000000  # ns after a failure; doubled for each more in a row
     REST_DOUBLINGS = 10
+
+
+cdef curl_slist *slist(lines) except *:
+    """The lines as libcurl takes them; NULL: there are none."""
+    cdef curl_slist *made = NULL
+    cdef curl_slist *longer
+    cdef bytes line
+    for line in lines:
+        longer = curl.slist_append(made, line)
+        if longer == NULL:
+            curl.slist_free_all(made)
+            raise MemoryError
+        made = longer
+    return made
 
 
 def clock():
@@ -91,32 +109,44 @@ cdef inline lane *pop_idle(load *l) noexcept nogil:
 
 # ---------------------------------------------------------------- recording
 
-cdef void note_send(lane *a, wire *w) noexcept nogil:
+cdef void note_send(lane *a, const trip *t) noexcept nogil:
     """Once a request, when it is over: whether and when it was sent."""
-    cdef tally *t = a.l.active
-    cdef int64_t late
-    if w == NULL or w.sent == 0 or w.began_at < a.taken:
+    cdef tally *to = a.l.active
+    if t.sent == 0:
         return
-    t.counts[TALLY_SENT] += 1
-    t.counts[TALLY_BYTES_SENT] += <uint64_t>w.sent
-    t.counts[TALLY_BYTES_RECEIVED] += <uint64_t>w.received
-    if w.began_at - a.due > a.l.late_after:
-        t.counts[TALLY_LATE] += 1
-    if not a.fresh and not a.retried:
-        late = w.began_at - max(a.due, a.free_at)
-        tally_late_by(t, max(late, 0))
+    to.counts[TALLY_SENT] += 1
+    to.counts[TALLY_BYTES_SENT] += <uint64_t>t.sent
+    to.counts[TALLY_BYTES_RECEIVED] += <uint64_t>t.received
+    if t.began_at - a.due > a.l.late_after:
+        to.counts[TALLY_LATE] += 1
+    if not t.fresh and not a.retried:
+        tally_late_by(to, max(t.began_at - max(a.due, a.free_at), 0))
 
 
-cdef void read_connect(lane *a, int64_t *spans) noexcept nogil:
-    """What it took to make the connection, where this was its first request."""
-    cdef phases p
-    memset(&p, 0, sizeof(p))
-    wire_read_phases(a.w, &p, a.taken)
+cdef void read_wire(lane *a, trip *t) noexcept nogil:
+    """What its wire, if any, knows of the request so far."""
+    cdef wire *w = a.w
+    t.fresh = w != NULL and w.begun == 1
+    t.sent = 0
+    if w == NULL or w.began_at < a.taken or w.sent == 0:
+        return
+    t.began_at, t.sent_at, t.first_at, t.last_at = w.began_at, w.sent_at, w.first_at, w.last_at
+    t.sent, t.received, t.body = w.sent, w.received, a.body
+    t.status = w.reader.head.status
+    t.http = 1
+    if t.fresh:
+        memset(&t.ph, 0, sizeof(t.ph))
+        wire_read_phases(w, &t.ph, a.taken)
+
+
+cdef void read_connect(const phases *p, int64_t *spans) noexcept nogil:
+    """What it took to make the connection."""
     if p.at[DNS_END]:
         spans[TALLY_DNS] = p.at[DNS_END] - p.at[DNS_START]
     if p.at[SSL_START]:
         spans[TALLY_CONNECT] = p.at[SSL_START] - p.at[CONNECT_START]
-        spans[TALLY_SSL] = p.at[SSL_END] - p.at[SSL_START]
+        if p.at[SSL_END]:
+            spans[TALLY_SSL] = p.at[SSL_END] - p.at[SSL_START]
     elif p.at[CONNECT_END]:
         spans[TALLY_CONNECT] = p.at[CONNECT_END] - p.at[CONNECT_START]
 
@@ -127,58 +157,60 @@ cdef inline void clear_spans(int64_t *spans) noexcept nogil:
         spans[i] = -1
 
 
-cdef void record_answer(lane *a, wire *w) noexcept nogil:
+cdef void record_answer(lane *a, const trip *t) noexcept nogil:
     """A response came in whole."""
     cdef load *l = a.l
-    cdef tally *t = counting(l, w.last_at)
+    cdef tally *to = counting(l, t.last_at)
     cdef int64_t spans[TALLY_SPANS]
-    cdef int status = w.reader.head.status
-    if w.last_at <= l.end_at:
-        t.counts[TALLY_ANSWERED] += 1
-    if t.measured and not a.measured:
+    if t.last_at <= l.end_at:
+        to.counts[TALLY_ANSWERED] += 1
+    if to.measured and not a.measured:
         return
-    note_send(a, w)
-    t.counts[TALLY_COMPLETED] += 1
-    t.statuses[status] += 1
-    if not l.right[status]:
-        t.counts[TALLY_WRONG_STATUS] += 1
-    elif l.length >= 0 and a.body != l.length:
-        t.counts[TALLY_WRONG_LENGTH] += 1
+    l.http = t.http
+    note_send(a, t)
+    to.counts[TALLY_COMPLETED] += 1
+    to.statuses[t.status] += 1
+    if not l.right[t.status]:
+        to.counts[TALLY_WRONG_STATUS] += 1
+    elif l.length >= 0 and t.body != l.length:
+        to.counts[TALLY_WRONG_LENGTH] += 1
     clear_spans(spans)
     if l.open:
         spans[TALLY_QUEUE] = max(a.taken - a.due, 0)
-    if a.fresh:
-        read_connect(a, spans)
-    spans[TALLY_SEND] = w.sent_at - w.began_at
-    spans[TALLY_TTFB] = max(w.first_at - w.sent_at, 0)
-    spans[TALLY_DOWNLOAD] = max(w.last_at - max(w.first_at, w.sent_at), 0)
-    spans[TALLY_TOTAL] = w.last_at - a.due
-    spans[TALLY_SERVICE] = w.last_at - w.began_at
-    tally_record(t, tally_class(status), spans)
+    if t.fresh:
+        read_connect(&t.ph, spans)
+    spans[TALLY_SEND] = t.sent_at - t.began_at
+    spans[TALLY_TTFB] = max(t.first_at - t.sent_at, 0)
+    spans[TALLY_DOWNLOAD] = max(t.last_at - max(t.first_at, t.sent_at), 0)
+    spans[TALLY_TOTAL] = t.last_at - a.due
+    spans[TALLY_SERVICE] = t.last_at - t.began_at
+    tally_record(to, tally_class(t.status), spans)
 
 
 cdef void record_failure(
-        lane *a, int outcome, long os_errno, const char *detail, int64_t now) noexcept nogil:
+        lane *a, const trip *t, int outcome, long os_errno, const char *detail, int64_t now
+) noexcept nogil:
     cdef load *l = a.l
-    cdef tally *t = counting(l, now)
+    cdef tally *to = counting(l, now)
     cdef int64_t spans[TALLY_SPANS]
-    if t.measured and not a.measured:
+    if to.measured and not a.measured:
         return
-    note_send(a, a.w)
-    t.counts[TALLY_FAILURES] += 1
-    tally_failure(t, outcome, os_errno, detail, 1)
+    note_send(a, t)
+    to.counts[TALLY_FAILURES] += 1
+    tally_failure(to, outcome, os_errno, detail, 1)
     clear_spans(spans)
     if l.open:
         spans[TALLY_QUEUE] = max(a.taken - a.due, 0)
+    if t.fresh:
+        read_connect(&t.ph, spans)
     spans[TALLY_TOTAL] = now - a.due
-    tally_record(t, TALLY_FAILED, spans)
+    tally_record(to, TALLY_FAILED, spans)
 
 
-# ---------------------------------------------------------------- connections
+# ---------------------------------------------------------------- over wires
 
 cdef void connect(lane *a) noexcept nogil:
     cdef long os_errno = 0
-    a.fresh = True
     a.w = wire_new(a.l.r, a.l.set, &a.l.asked, &FACE, a, True, &os_errno)
     if a.w == NULL:
         a.l.active.counts[TALLY_CONNECT_FAILED] += 1
@@ -198,10 +230,11 @@ cdef void on_opened(wire *w) noexcept nogil:
     cdef lane *a = <lane *>w.owner
     cdef load *l = a.l
     l.connections += 1
+    l.opened += 1
     l.active.counts[TALLY_OPENED] += 1
     l.port = w.c.ph.port
     memcpy(l.ip, w.c.ph.ip, sizeof(l.ip))
-    send(a)
+    send_on_wire(a)
 
 
 cdef void on_head(wire *w, int kind, const char *block, size_t length) noexcept nogil:
@@ -215,7 +248,9 @@ cdef bint on_body(wire *w, const char *data, size_t length) noexcept nogil:
 
 cdef void on_ended(wire *w) noexcept nogil:
     cdef lane *a = <lane *>w.owner
-    record_answer(a, w)
+    cdef trip t
+    read_wire(a, &t)
+    record_answer(a, &t)
     a.failures = 0
     a.free_at = w.last_at
     if not w.reusable:
@@ -254,18 +289,57 @@ FACE.lost = on_lost
 FACE.more = NULL
 
 
-# ---------------------------------------------------------------- requests
-
-cdef inline void send(lane *a) noexcept nogil:
+cdef inline void send_on_wire(lane *a) noexcept nogil:
     a.body = 0
     wire_send(a.w, &a.l.request)
+
+
+# ---------------------------------------------------------------- over libcurl
+
+cdef void on_over(courier *c, int result) noexcept nogil:
+    cdef lane *a = <lane *>c.owner
+    cdef load *l = a.l
+    l.active.counts[TALLY_RETRIED] += <uint64_t>c.repeats
+    if c.t.fresh:
+        l.opened += 1
+        l.active.counts[TALLY_OPENED] += 1
+        l.port = c.t.ph.port
+        memcpy(l.ip, c.t.ph.ip, sizeof(l.ip))
+    if result or c.t.status < 100:
+        if c.opened_at and not c.t.fresh:
+            l.active.counts[TALLY_CONNECT_FAILED] += 1
+        fail(a, result if result else CURLE_WEIRD_SERVER_REPLY, c.os_errno, c.error)
+        return
+    record_answer(a, &c.t)
+    a.failures = 0
+    a.free_at = c.t.last_at
+    release(a, c.t.last_at)
+
+
+cdef void go(lane *a) noexcept nogil:
+    if courier_go(a.c):
+        fail(a, OUTCOME_NO_MEMORY, 0, b"")
+
+
+cdef int open_sockets(load *l) noexcept nogil:
+    cdef int i, count = l.connections
+    for i in range(l.multi_count):
+        count += l.multis[i].sockets
+    return count
+
+
+# ---------------------------------------------------------------- requests
+
+cdef inline void park(lane *a) noexcept nogil:
+    """Idle, until it is called for."""
+    append(&a.l.warm if a.w != NULL or a.c != NULL else &a.l.cold, a)
 
 
 cdef void take_up(lane *a, int64_t due, int64_t now) noexcept nogil:
     cdef load *l = a.l
     cdef tally *t
     a.busy = True
-    a.retried = a.fresh = False
+    a.retried = False
     a.due = due
     a.taken = now
     a.measured = due >= l.measure_at
@@ -280,8 +354,10 @@ cdef void take_up(lane *a, int64_t due, int64_t now) noexcept nogil:
     t = counting(l, due)
     if a.measured or not t.measured:
         t.counts[TALLY_SCHEDULED] += 1
-    if a.w != NULL:
-        send(a)
+    if a.c != NULL:
+        go(a)
+    elif a.w != NULL:
+        send_on_wire(a)
     else:
         connect(a)
 
@@ -289,8 +365,14 @@ cdef void take_up(lane *a, int64_t due, int64_t now) noexcept nogil:
 cdef void fail(lane *a, int outcome, long os_errno, const char *detail) noexcept nogil:
     """No response came in whole. The lane rests, so that a dead server costs little."""
     cdef int64_t now = now_ns()
-    record_failure(a, outcome, os_errno, detail, now)
-    drop(a)
+    cdef trip t
+    if a.c != NULL:
+        courier_halt(a.c)
+        record_failure(a, &a.c.t, outcome, os_errno, detail, now)
+    else:
+        read_wire(a, &t)
+        record_failure(a, &t, outcome, os_errno, detail, now)
+        drop(a)
     a.free_at = now
     if a.failures < REST_DOUBLINGS:
         a.failures += 1
@@ -307,12 +389,12 @@ cdef void release(lane *a, int64_t from_) noexcept nogil:
     if a.measured:
         l.measured_in_flight -= 1
     if l.ending or l.left == 0 or from_ >= l.end_at:
-        append(&l.warm if a.w != NULL else &l.cold, a)
+        park(a)
         look_for_end(l)
     elif rests and reactor_timer_set(l.r, &a.rest, from_ + (0 if l.open else l.think)) == 0:
         pass
     elif l.open:
-        append(&l.warm if a.w != NULL else &l.cold, a)
+        park(a)
         start_due(l)
     else:
         take_up(a, from_, from_)
@@ -323,10 +405,10 @@ cdef void on_rested(timer_node *timer) noexcept nogil:
     cdef load *l = a.l
     cdef int64_t due = timer.deadline
     if l.ending or l.left == 0 or due >= l.end_at:
-        append(&l.warm if a.w != NULL else &l.cold, a)
+        park(a)
         look_for_end(l)
     elif l.open:
-        append(&l.warm if a.w != NULL else &l.cold, a)
+        park(a)
         start_due(l)
     else:
         a.free_at = due
@@ -394,7 +476,7 @@ cdef void note_state(load *l, int64_t now) noexcept nogil:
     t.ended_at = now
     t.in_flight = l.in_flight
     t.waiting = waiting(l, now)
-    t.connections = l.connections
+    t.connections = open_sockets(l)
     t.target = schedule_rate(&l.due, now) / <double>l.due.every if l.open else 0
     t.cpu += cpu - l.cpu_at
     l.cpu_at = cpu
@@ -456,7 +538,7 @@ cdef void begin(load *l) noexcept nogil:
         reactor_timer_set(l.r, &l.end_timer, l.end_at)
     for i in range(l.lane_count):
         if l.open:
-            append(&l.cold, &l.lanes[i])
+            park(&l.lanes[i])
         else:
             reactor_timer_set(l.r, &l.lanes[i].rest, l.start)
     if l.left == 0:
@@ -512,10 +594,7 @@ cdef void finish(load *l) noexcept nogil:
         l.end_at = now
     note_state(l, l.end_at)
     while l.busy.first != NULL:
-        if l.busy.first.measured:
-            note_send(l.busy.first, l.busy.first.w)
-            l.active.counts[TALLY_UNFINISHED] += 1
-        unlink(&l.busy, l.busy.first)
+        give_up(l.busy.first)
     for i in range(l.lane_count):
         reactor_timer_clear(l.r, &l.lanes[i].rest)
         drop(&l.lanes[i])
@@ -523,6 +602,35 @@ cdef void finish(load *l) noexcept nogil:
     reactor_timer_clear(l.r, &l.timeout_timer)
     reactor_timer_clear(l.r, &l.end_timer)
     reactor_timer_clear(l.r, &l.tick_timer)
+    defer(&l.r.later, &l.sweep)
+
+
+cdef void give_up(lane *a) noexcept nogil:
+    """Its grace is over."""
+    cdef trip t
+    unlink(&a.l.busy, a)
+    if a.c != NULL:
+        courier_halt(a.c)
+    else:
+        read_wire(a, &t)
+    if a.measured:
+        note_send(a, &a.c.t if a.c != NULL else &t)
+        a.l.active.counts[TALLY_UNFINISHED] += 1
+
+
+cdef void sweep(void *owner) noexcept nogil:
+    """libcurl's handles go when it is not at work on them."""
+    cdef load *l = <load *>owner
+    cdef int i
+    if l.multi_count:
+        l.active.counts[TALLY_CLOSED] += <uint64_t>(l.opened - open_sockets(l))
+    for i in range(l.lane_count):
+        if l.lanes[i].c != NULL:
+            courier_free(l.lanes[i].c)
+            l.lanes[i].c = NULL
+    for i in range(l.multi_count):
+        multi_free(l.multis[i])
+    l.multi_count = 0
     l.o.last.kind = EVENT_DONE
     l.o.last.target = &l.o
     reactor_emit(l.r, &l.o.last)
@@ -560,15 +668,15 @@ cdef class Load(Operation):
 
     def __cinit__(
         self, Engine engine not None, Settings settings not None, *, bytes url not None,
-        bytes head not None, bytes body not None, bint for_head, bint idempotent, int connections,
-        bint open_model, stages, double rate_after, bint poisson, uint64_t seed, uint64_t first,
+        bytes head not None, bytes body not None, bint for_head, bint idempotent, verb, lines,
+        long http_version, int connections, int streams, bint open_model, stages, double rate_after, bint poisson, uint64_t seed, uint64_t first,
         uint64_t every, int64_t start, int64_t warmup, int64_t duration, int64_t requests,
         int64_t think, int64_t timeout, int64_t grace, int64_t late_after, statuses,
         int64_t length,
     ):
         cdef load *l = &self.l
         self.settings = settings
-        self.kept = (url, head, body)
+        self.kept = (url, head, body, verb)
         self.first, self.second = Tally(), Tally()
         l.active, l.laid = self.first.t, self.second.t
         tally_prepare(l.active, 2)
@@ -595,7 +703,12 @@ cdef class Load(Operation):
             l.right[status] = status in statuses if statuses else status < 400
         pthread_mutex_init(&l.lock, NULL)
         self.make_schedule(stages, rate_after, poisson, seed, first, every)
-        self.make_lanes(connections)
+        self.make_lanes(connections * streams)
+        if http_version:
+            self.ask_libcurl(verb, lines, http_version, streams > 1)
+            self.make_couriers(connections)
+        l.sweep.run = sweep
+        l.sweep.owner = l
         l.due_timer.owner = l.timeout_timer.owner = l.end_timer.owner = l.tick_timer.owner = l
         l.due_timer.fire = on_due
         l.timeout_timer.fire = on_timeout
@@ -607,9 +720,17 @@ cdef class Load(Operation):
         engine.submit(self, &l.o, COMMAND_START)
 
     def __dealloc__(self):
+        cdef int i
         schedule_free(&self.l.due)
         schedule_free(&self.l.lead)
+        for i in range(self.l.lane_count):  # where it was never begun
+            if self.l.lanes[i].c != NULL:
+                courier_free(self.l.lanes[i].c)
+        for i in range(self.l.multi_count):
+            multi_free(self.l.multis[i])
+        free(self.l.multis)
         free(self.l.lanes)
+        curl.slist_free_all(self.l.asked_of_libcurl.headers)
 
     cdef int make_schedule(
             self, stages, double after, bint poisson, uint64_t seed, uint64_t first,
@@ -641,6 +762,40 @@ cdef class Load(Operation):
             l.lanes[i].l = l
             l.lanes[i].rest.fire = on_rested
             l.lanes[i].rest.owner = &l.lanes[i]
+        return 0
+
+    cdef int ask_libcurl(self, verb, lines, long http_version, bint shared) except -1:
+        cdef errand *asked = &self.l.asked_of_libcurl
+        asked.url = self.l.asked.url
+        asked.tls = self.l.asked.tls
+        asked.head = self.l.request.kind == HTTP1_FOR_HEAD
+        if verb is not None:
+            asked.verb = <bytes>verb
+        if self.l.request.body_length:
+            asked.body = self.l.request.body
+        asked.body_length = <int64_t>self.l.request.body_length
+        asked.http_version = http_version
+        asked.shared = shared
+        asked.headers = slist(lines)
+        return 0
+
+    cdef int make_couriers(self, int connections) except -1:
+        """Each connection gets as many as it is to carry at once, neighbours from several."""
+        cdef load *l = &self.l
+        cdef int i
+        l.multis = <multi **>calloc(connections, sizeof(multi *))
+        if l.multis == NULL:
+            raise MemoryError
+        for i in range(connections):
+            l.multis[i] = courier_connection(l.r)
+            if l.multis[i] == NULL:
+                raise MemoryError
+            l.multi_count += 1
+        for i in range(l.lane_count):
+            l.lanes[i].c = courier_new(
+                l.multis[i % connections], l.set, &l.asked_of_libcurl, &l.lanes[i], on_over)
+            if l.lanes[i].c == NULL:
+                raise MemoryError
         return 0
 
     def set_rate(self, double rate, int64_t at):
@@ -692,6 +847,11 @@ cdef class Load(Operation):
     def ended_at(self):
         """When the measured part ended, or will; None: not known yet."""
         return None if self.l.end_at == INT64_MAX else self.l.end_at
+
+    @property
+    def http(self):
+        """1, 2 or 3: the version of the last response; 0: there was none."""
+        return self.l.http
 
     @property
     def peer(self):

@@ -53,14 +53,14 @@ def _trust(given: str | None) -> tuple[str | None, str | None]:
 
 
 def _no_proxy(checked: Mapping[str, Any]) -> str | None:
-    """As `_proxy`: "" where the environment must not, or need not, be asked."""
-    if checked["no_proxy"] is None and (not checked["trust_env"] or _proxy(checked) == ""):
+    """As `proxy_of`: "" where the environment must not, or need not, be asked."""
+    if checked["no_proxy"] is None and (not checked["trust_env"] or proxy_of(checked) == ""):
         return ""
     no_proxy: str | None = checked["no_proxy"]
     return no_proxy
 
 
-def _proxy(checked: Mapping[str, Any]) -> str | None:
+def proxy_of(checked: Mapping[str, Any]) -> str | None:
     """None leaves the choice to libcurl, which asks the environment for each request; so "", no
     proxy at all, where the environment names none."""
     if checked["proxy"] is not None:
@@ -287,7 +287,7 @@ def engine_settings(checked: Mapping[str, Any], limits_chunks: bool) -> Settings
         ca_path=_bytes(ca_path),
         cert=_bytes(checked["cert"]),
         key=_bytes(checked["key"]),
-        proxy=_bytes(_proxy(checked)),
+        proxy=_bytes(proxy_of(checked)),
         no_proxy=_bytes(_no_proxy(checked)),
         doh_url=_bytes(checked["doh_url"]),
         interface=_bytes(checked["interface"]),

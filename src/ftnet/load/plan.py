@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from ftcore.engine import Engine
+from ftcore.libcurl import HTTP_VERSIONS
 from ftcore.load import Load
-from ftnet.client import VERSION, engine_settings
+from ftnet.client import VERSION, engine_settings, proxy_of
 from ftnet.http import authority_of
 from ftnet.load.options import Options
 from ftnet.settings import check_client_settings
@@ -55,6 +57,21 @@ def head_of(options: Options, user_agent: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
+def lines_of(options: Options) -> list[bytes]:
+    """Header lines as libcurl takes them: "Name;" sends a field that is empty."""
+    lines = [f"{name}: {value}" if value else f"{name};" for name, value in options.header.items()]
+    if options.data and not any(name.lower() == "content-type" for name in options.header):
+        lines.append("Content-Type:")  # nobody said that it is a form
+    return [line.encode() for line in [*lines, "Expect:"]]
+
+
+def is_native(options: Options, checked: Mapping[str, Any]) -> bool:
+    """Whether the engine speaks HTTP/1.1 itself: all of it, but through a proxy that takes http
+    URLs, and with DNS over HTTPS."""
+    proxied = proxy_of(checked) != "" and options.url.startswith("http:")
+    return options.http_version in (None, "1.1") and not proxied and not checked["doh_url"]
+
+
 def make_load(options: Options, engine: Engine, index: int, start_ns: int) -> Load:
     """The share of worker `index`, which begins at `start_ns` on the engine's clock."""
     checked = check_client_settings(options.settings)
@@ -62,6 +79,8 @@ def make_load(options: Options, engine: Engine, index: int, start_ns: int) -> Lo
     agent = checked["user_agent"]
     stages = [(_ns(seconds), at, to) for seconds, at, to in stages_of(options)]
     workers, requests = options.workers, options.requests
+    native = is_native(options, checked)
+    plain_verb = options.method in ("HEAD", "POST" if options.data else "GET")
     return Load(
         engine,
         settings,
@@ -70,7 +89,11 @@ def make_load(options: Options, engine: Engine, index: int, start_ns: int) -> Lo
         body=options.data,
         for_head=options.method == "HEAD",
         idempotent=options.method in _IDEMPOTENT,
+        verb=None if plain_verb else options.method.encode(),
+        lines=[] if native else lines_of(options),
+        http_version=0 if native else HTTP_VERSIONS[options.http_version or "1.1"],
         connections=share(options.connections, index, workers),
+        streams=options.streams,
         open_model=options.open_model,
         stages=stages,
         rate_after=stages[-1][2] if options.stages else options.rate or 0.0,

@@ -103,6 +103,7 @@ class Course:
     interrupted: bool
     cpu_workers: tuple[float, ...]
     peer: str
+    protocol: str
 
 
 def result_of(
@@ -126,7 +127,7 @@ def result_of(
         cpu_workers=course.cpu_workers,
         intervals=tuple(intervals),
         peer=course.peer,
-        protocol="http/1.1" if tally.statuses() else "",
+        protocol=course.protocol,
     )
     return replace(
         result,

@@ -24,6 +24,7 @@ __all__ = ["Run", "run", "start"]
 _AHEAD: Final = 0.005  # s in which the threads are up, so that all begin together
 _EVERY: Final = 1.0  # s of an interval
 _AFTER: Final = 0.02  # s after its end when an interval is fetched
+_PROTOCOLS: Final = ("", "http/1.1", "h2", "h3")
 _RATE_AHEAD: Final = 0.002  # s in which all workers know of another rate
 
 
@@ -74,22 +75,21 @@ class Run:
         self._epoch, self._began = time.time(), clock()
         self._start = self._began + round(_AHEAD * 1e9)
         engines: list[Engine] = []
+        self._loads: list[Load] = []
         try:
-            for _ in range(options.workers):
+            for index in range(options.workers):
                 engines.append(Engine())
-            self._loads = [
-                make_load(options, engine, index, self._start)
-                for index, engine in enumerate(engines)
-            ]
+                self._loads.append(make_load(options, engines[-1], index, self._start))
         except BaseException:
+            self.stop()
             for engine in engines:
-                engine.close()
+                _drive(engine)
             raise
         self._drivers = [
             threading.Thread(
-                target=self._drive, args=(engine, load), name=f"ftnet-load-{index}", daemon=True
+                target=self._drive, args=(engine,), name=f"ftnet-load-{index}", daemon=True
             )
-            for index, (engine, load) in enumerate(zip(engines, self._loads, strict=True))
+            for index, engine in enumerate(engines)
         ]
         for driver in self._drivers:
             driver.start()
@@ -156,15 +156,13 @@ class Run:
 
     # --- the threads --------------------------------------------------------------------------
 
-    def _drive(self, engine: Engine, load: Load) -> None:
+    def _drive(self, engine: Engine) -> None:
         try:
-            while engine.tasks:
-                engine.poll()
+            _drive(engine)
         except BaseException as error:  # told to whoever asks for the result
             self._failure = error
             self.stop()
         finally:
-            engine.close()
             with self._lock:
                 self._driving -= 1
                 if self._driving == 0:
@@ -214,9 +212,18 @@ class Run:
             duration=max(0.0, (end - began) / 1e9),
             interrupted=any(load.stopped for load in self._loads),
             cpu_workers=tuple([load.cpu / 1e9 for load in self._loads]),
+            protocol=_PROTOCOLS[max(load.http for load in self._loads)],
             peer=f"[{address}]:{port}" if ":" in address else f"{address}:{port}" if port else "",
         )
         return result_of(self.options, self._total, self._intervals, course)
+
+
+def _drive(engine: Engine) -> None:
+    try:
+        while engine.tasks:
+            engine.poll()
+    finally:
+        engine.close()
 
 
 def _tell(loop: asyncio.AbstractEventLoop, told: asyncio.Future[None]) -> None:
