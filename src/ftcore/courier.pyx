@@ -141,6 +141,7 @@ cdef multi *courier_connection(reactor *r) noexcept nogil:
         curl.multi_setopt(m.handle, CURLMOPT_MAX_HOST_CONNECTIONS, <long>1)
         curl.multi_setopt(m.handle, CURLMOPT_MAX_CONCURRENT_STREAMS, <long>STREAMS_AT_MOST)
         m.profiled = 1
+        m.patient = True
     return m
 
 

@@ -14,7 +14,7 @@ from ftcore.op cimport now_ns
 from ftcore.reactor cimport (
     POLLER_ERROR, POLLER_READ, POLLER_WRITE, defer, reactor_forget, reactor_from_wall,
     reactor_source, reactor_stamp, reactor_timer_clear, reactor_timer_set, reactor_watch, source,
-    undefer,
+    undefer, undefer_next,
 )
 
 cdef extern from "c/sock.h" nogil:
@@ -151,7 +151,7 @@ cdef int on_timer(CURLM *handle, long ms, void *owner) noexcept nogil:
     cdef multi *m = <multi *>owner
     if ms == 0:
         m.deadline = INT64_MAX
-        defer(&m.r.soon, &m.kick)
+        defer(&m.r.next if m.patient else &m.r.soon, &m.kick)
         return 0
     if ms < 0:
         m.deadline = INT64_MAX
@@ -209,7 +209,10 @@ cdef void multi_free(multi *m) noexcept nogil:
     global multis_alive
     curl.multi_cleanup(m.handle)
     reactor_timer_clear(m.r, &m.timer)
-    undefer(&m.r.soon, &m.kick)
+    if m.patient:
+        undefer_next(m.r, &m.kick)
+    else:
+        undefer(&m.r.soon, &m.kick)
     multis_alive -= 1
     free(m)
 
