@@ -252,4 +252,8 @@ LOAD_OPTIONS: Final = Table(
     Option("workers", "an int from 1 to 256", _whole(1, 256), 1, "threads with an engine each"),
 )
 
+RATE_OPTIONS: Final = Table(
+    "option", Option("rate", "requests a second, up to 1e8", _rate, required=True)
+)
+
 assert all(name in CLIENT_SETTINGS.rows for name in CLIENT_NAMES)

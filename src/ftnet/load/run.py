@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from ftcore.engine import Engine
 from ftcore.load import Load, clock
 from ftcore.tally import Tally
-from ftnet.load.options import Options
+from ftnet.load.options import RATE_OPTIONS, Options
 from ftnet.load.plan import make_load
 from ftnet.load.report import Course, interval_of, result_of
 from ftnet.load.result import Interval, Result, Snapshot
+from ftnet.options import merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,12 +118,12 @@ class Run:
         What was due before stays due. RuntimeError in the closed model, which has no rate;
         TypeError or ValueError for what is no rate.
         """
-        Options.of(self.options.url, rate=rate)
+        checked = merge("set_rate", {"rate": rate}, RATE_OPTIONS)["rate"]
         if not self.options.open_model:
             raise RuntimeError("load: there is no rate to change in the closed model")
         at = clock() + round(_RATE_AHEAD * 1e9)
         for load in self._loads:
-            load.set_rate(rate, at)
+            load.set_rate(checked, at)
 
     def stop(self) -> None:
         """Ends the run as its duration would: nothing new is sent, what is under way gets its
