@@ -207,15 +207,14 @@ def _out_of_range(result: Result) -> Iterator[Verdict]:
 
 def _warnings(result: Result) -> Iterator[Verdict]:
     """What does not make the figures wrong, but should be known."""
-    counts = result.counts
-    waited = result.phases.get("queue", {}).get("all")
-    if waited is not None and waited.count:
-        late_ns = round(result.options.late_after * 1e9)
-        share = 1 - share_up_to(waited, late_ns)
-        if share > _LATE or counts.unsent:
-            yield Verdict(
-                "connections",
-                f"{share:.1%} of the requests waited for a free connection,"
-                f" and {counts.unsent} had none by the end",
-                "response times count that wait; with more connections it would be the server's",
-            )
+    late_ns = round(result.options.late_after * 1e9)
+    waited = result.phases.get("queue", {}).get("all", Histogram())
+    share = 1 - share_up_to(waited, late_ns) if waited.count else 0.0
+    unsent = result.counts.unsent
+    if share > _LATE or unsent:
+        yield Verdict(
+            "connections",
+            f"{share:.1%} of the requests waited for a free connection,"
+            f" and {unsent} had none by the end",
+            "response times count that wait, but of those without; more connections shorten it",
+        )
