@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -147,13 +148,11 @@ def test_shares_are_the_whole(
 ) -> None:
     def one(first: int, every: int) -> list[int]:
         stages = [(SECOND // 2, 20.0, 200.0)]
-        s = Schedule(
-            kernels, stages, 100.0, poisson=poisson, seed=seed, first=first, every=every
-        )
+        s = Schedule(kernels, stages, 100.0, poisson=poisson, seed=seed, first=first, every=every)
         s.set_rate(change, 77.0)
         return s.until(2 * SECOND)
 
-    assert sorted(sum([one(i, every) for i in range(every)], [])) == one(0, 1)
+    assert sorted(ns for i in range(every) for ns in one(i, every)) == one(0, 1)
 
 
 @settings(max_examples=100, deadline=None)
@@ -196,7 +195,7 @@ def test_a_changed_rate_counts_exactly(kernels: Kernels) -> None:
 
 
 def _seconds(*bounds: int) -> list[tuple[int, int]]:
-    return [(a * SECOND, b * SECOND) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [(a * SECOND, b * SECOND) for a, b in itertools.pairwise(bounds)]
 
 
 def test_many_changes_take_no_memory(kernels: Kernels) -> None:

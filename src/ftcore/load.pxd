@@ -3,8 +3,8 @@
 A *lane* carries one request at a time. It is idle, busy, or resting (think time, or the pause after
 a failure); over HTTP/1.1 it has a connection of its own (`wire`), made for the first request that
 finds it without one; over libcurl (HTTP/2, 3, proxies) a handle (`courier`), of which as many as
-there are streams share a connection. In the open model requests that are due and find no idle lane wait in no
-queue: the schedule says again when they were due. Nothing is allocated for a request.
+there are streams share a connection. In the open model requests that are due and find no idle lane
+wait in no queue: the schedule says again when they were due. Nothing is allocated for a request.
 """
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
@@ -29,10 +29,10 @@ cdef extern from "c/schedule.h" nogil:
         uint64_t index
         uint64_t every
 
-cdef struct load
+cdef struct generator
 
 cdef struct lane:
-    load *l
+    generator *g
     wire *w              # NULL: it has no connection
     courier *c           # over libcurl; all its life
     lane *before         # in the list of those idle, or those busy (by `taken`)
@@ -51,7 +51,7 @@ cdef struct lane_list:
     lane *first
     lane *last
 
-cdef struct load:
+cdef struct generator:
     reactor *r
     settings *set
     op o
@@ -100,11 +100,11 @@ cdef struct load:
     int port
 
 cdef class Load(Operation):
-    cdef load l
+    cdef generator g
     cdef Settings settings
     cdef Tally first
     cdef Tally second
-    cdef tuple kept          # bytes that `l` points into
+    cdef tuple kept          # bytes that `g` points into
     cdef readonly bint over
     cdef bint fetched        # the last tally was
     cdef readonly long long cpu   # ns, in the measured part, as far as it was fetched

@@ -17,15 +17,17 @@ from ftcore.op cimport (
 from ftcore.profile cimport (
     CONNECT_END, CONNECT_START, DNS_END, DNS_START, SSL_END, SSL_START, phases,
 )
-from ftcore.reactor cimport defer, reactor_emit, reactor_post, reactor_timer_clear, reactor_timer_set
+from ftcore.reactor cimport (
+    defer, reactor_emit, reactor_post, reactor_timer_clear, reactor_timer_set,
+)
 from ftcore.settings cimport pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
 from ftcore.tally cimport (
     TALLY_ANSWERED, TALLY_BYTES_RECEIVED, TALLY_BYTES_SENT, TALLY_CLOSED, TALLY_COMPLETED,
     TALLY_CONNECT, TALLY_CONNECT_FAILED, TALLY_DNS, TALLY_DOWNLOAD, TALLY_FAILED, TALLY_FAILURES,
     TALLY_LATE, TALLY_OPENED, TALLY_QUEUE, TALLY_RETRIED, TALLY_SCHEDULED, TALLY_SEND, TALLY_SENT,
     TALLY_SERVICE, TALLY_SPANS, TALLY_SSL, TALLY_TOTAL, TALLY_TTFB, TALLY_UNFINISHED, TALLY_UNSENT,
-    TALLY_WRONG_LENGTH, TALLY_WRONG_STATUS, tally, tally_add, tally_class, tally_failure, tally_late_by,
-    tally_prepare, tally_record, tally_reset,
+    TALLY_WRONG_LENGTH, TALLY_WRONG_STATUS, tally, tally_add, tally_class, tally_failure,
+    tally_late_by, tally_prepare, tally_record, tally_reset,
 )
 from ftcore.wire cimport (
     HTTP1_FOR_HEAD, HTTP1_PLAIN, wire_face, wire_free, wire_new, wire_read_phases, wire_send,
@@ -98,9 +100,9 @@ cdef inline void unlink(lane_list *all, lane *a) noexcept nogil:
         all.last = a.before
 
 
-cdef inline lane *pop_idle(load *l) noexcept nogil:
+cdef inline lane *pop_idle(generator *g) noexcept nogil:
     """The one that was busy last, whose connection is the least likely to be stale."""
-    cdef lane_list *all = &l.warm if l.warm.last != NULL else &l.cold
+    cdef lane_list *all = &g.warm if g.warm.last != NULL else &g.cold
     cdef lane *a = all.last
     if a != NULL:
         unlink(all, a)
@@ -111,13 +113,13 @@ cdef inline lane *pop_idle(load *l) noexcept nogil:
 
 cdef void note_send(lane *a, const trip *t) noexcept nogil:
     """Once a request, when it is over: whether and when it was sent."""
-    cdef tally *to = a.l.active
+    cdef tally *to = a.g.active
     if t.sent == 0:
         return
     to.counts[TALLY_SENT] += 1
     to.counts[TALLY_BYTES_SENT] += <uint64_t>t.sent
     to.counts[TALLY_BYTES_RECEIVED] += <uint64_t>t.received
-    if t.began_at - a.due > a.l.late_after:
+    if t.began_at - a.due > a.g.late_after:
         to.counts[TALLY_LATE] += 1
     if not t.fresh and not a.retried:
         tally_late_by(to, max(t.began_at - max(a.due, a.free_at), 0))
@@ -159,23 +161,23 @@ cdef inline void clear_spans(int64_t *spans) noexcept nogil:
 
 cdef void record_answer(lane *a, const trip *t) noexcept nogil:
     """A response came in whole."""
-    cdef load *l = a.l
-    cdef tally *to = counting(l, t.last_at)
+    cdef generator *g = a.g
+    cdef tally *to = counting(g, t.last_at)
     cdef int64_t spans[TALLY_SPANS]
-    if t.last_at <= l.end_at:
+    if t.last_at <= g.end_at:
         to.counts[TALLY_ANSWERED] += 1
     if to.measured and not a.measured:
         return
-    l.http = t.http
+    g.http = t.http
     note_send(a, t)
     to.counts[TALLY_COMPLETED] += 1
     to.statuses[t.status] += 1
-    if not l.right[t.status]:
+    if not g.right[t.status]:
         to.counts[TALLY_WRONG_STATUS] += 1
-    elif l.length >= 0 and t.body != l.length:
+    elif g.length >= 0 and t.body != g.length:
         to.counts[TALLY_WRONG_LENGTH] += 1
     clear_spans(spans)
-    if l.open:
+    if g.open:
         spans[TALLY_QUEUE] = max(a.taken - a.due, 0)
     if t.fresh:
         read_connect(&t.ph, spans)
@@ -190,8 +192,8 @@ cdef void record_answer(lane *a, const trip *t) noexcept nogil:
 cdef void record_failure(
         lane *a, const trip *t, int outcome, long os_errno, const char *detail, int64_t now
 ) noexcept nogil:
-    cdef load *l = a.l
-    cdef tally *to = counting(l, now)
+    cdef generator *g = a.g
+    cdef tally *to = counting(g, now)
     cdef int64_t spans[TALLY_SPANS]
     if to.measured and not a.measured:
         return
@@ -199,7 +201,7 @@ cdef void record_failure(
     to.counts[TALLY_FAILURES] += 1
     tally_failure(to, outcome, os_errno, detail, 1)
     clear_spans(spans)
-    if l.open:
+    if g.open:
         spans[TALLY_QUEUE] = max(a.taken - a.due, 0)
     if t.fresh:
         read_connect(&t.ph, spans)
@@ -211,9 +213,9 @@ cdef void record_failure(
 
 cdef void connect(lane *a) noexcept nogil:
     cdef long os_errno = 0
-    a.w = wire_new(a.l.r, a.l.set, &a.l.asked, &FACE, a, True, &os_errno)
+    a.w = wire_new(a.g.r, a.g.set, &a.g.asked, &FACE, a, True, &os_errno)
     if a.w == NULL:
-        a.l.active.counts[TALLY_CONNECT_FAILED] += 1
+        a.g.active.counts[TALLY_CONNECT_FAILED] += 1
         fail(a, OUTCOME_NO_MEMORY, os_errno, b"")
 
 
@@ -221,19 +223,19 @@ cdef void drop(lane *a) noexcept nogil:
     if a.w == NULL:
         return
     if a.w.begun:
-        a.l.connections -= 1
+        a.g.connections -= 1
     wire_free(a.w)
     a.w = NULL
 
 
 cdef void on_opened(wire *w) noexcept nogil:
     cdef lane *a = <lane *>w.owner
-    cdef load *l = a.l
-    l.connections += 1
-    l.opened += 1
-    l.active.counts[TALLY_OPENED] += 1
-    l.port = w.c.ph.port
-    memcpy(l.ip, w.c.ph.ip, sizeof(l.ip))
+    cdef generator *g = a.g
+    g.connections += 1
+    g.opened += 1
+    g.active.counts[TALLY_OPENED] += 1
+    g.port = w.c.ph.port
+    memcpy(g.ip, w.c.ph.ip, sizeof(g.ip))
     send_on_wire(a)
 
 
@@ -254,25 +256,25 @@ cdef void on_ended(wire *w) noexcept nogil:
     a.failures = 0
     a.free_at = w.last_at
     if not w.reusable:
-        a.l.active.counts[TALLY_CLOSED] += 1
+        a.g.active.counts[TALLY_CLOSED] += 1
         drop(a)
     release(a, w.last_at)
 
 
 cdef void on_lost(wire *w, int outcome) noexcept nogil:
     cdef lane *a = <lane *>w.owner
-    cdef load *l = a.l
+    cdef generator *g = a.g
     if w.begun == 0:
-        l.active.counts[TALLY_CONNECT_FAILED] += 1
+        g.active.counts[TALLY_CONNECT_FAILED] += 1
     else:
-        l.active.counts[TALLY_CLOSED] += 1
+        g.active.counts[TALLY_CLOSED] += 1
     if not a.busy:
         drop(a)
         if a.rest.place == 0:
-            unlink(&l.warm, a)
-            append(&l.cold, a)
-    elif l.idempotent and not a.retried and wire_was_stale(w) and not l.over:
-        l.active.counts[TALLY_RETRIED] += 1
+            unlink(&g.warm, a)
+            append(&g.cold, a)
+    elif g.idempotent and not a.retried and wire_was_stale(w) and not g.over:
+        g.active.counts[TALLY_RETRIED] += 1
         a.retried = True
         drop(a)
         connect(a)
@@ -291,23 +293,23 @@ FACE.more = NULL
 
 cdef inline void send_on_wire(lane *a) noexcept nogil:
     a.body = 0
-    wire_send(a.w, &a.l.request)
+    wire_send(a.w, &a.g.request)
 
 
 # ---------------------------------------------------------------- over libcurl
 
 cdef void on_over(courier *c, int result) noexcept nogil:
     cdef lane *a = <lane *>c.owner
-    cdef load *l = a.l
-    l.active.counts[TALLY_RETRIED] += <uint64_t>c.repeats
+    cdef generator *g = a.g
+    g.active.counts[TALLY_RETRIED] += <uint64_t>c.repeats
     if c.t.fresh:
-        l.opened += 1
-        l.active.counts[TALLY_OPENED] += 1
-        l.port = c.t.ph.port
-        memcpy(l.ip, c.t.ph.ip, sizeof(l.ip))
+        g.opened += 1
+        g.active.counts[TALLY_OPENED] += 1
+        g.port = c.t.ph.port
+        memcpy(g.ip, c.t.ph.ip, sizeof(g.ip))
     if result or c.t.status < 100:
         if c.opened_at and not c.t.fresh:
-            l.active.counts[TALLY_CONNECT_FAILED] += 1
+            g.active.counts[TALLY_CONNECT_FAILED] += 1
         fail(a, result if result else CURLE_WEIRD_SERVER_REPLY, c.os_errno, c.error)
         return
     record_answer(a, &c.t)
@@ -321,10 +323,10 @@ cdef void go(lane *a) noexcept nogil:
         fail(a, OUTCOME_NO_MEMORY, 0, b"")
 
 
-cdef int open_sockets(load *l) noexcept nogil:
-    cdef int i, count = l.connections
-    for i in range(l.multi_count):
-        count += l.multis[i].sockets
+cdef int open_sockets(generator *g) noexcept nogil:
+    cdef int i, count = g.connections
+    for i in range(g.multi_count):
+        count += g.multis[i].sockets
     return count
 
 
@@ -332,26 +334,26 @@ cdef int open_sockets(load *l) noexcept nogil:
 
 cdef inline void park(lane *a) noexcept nogil:
     """Idle, until it is called for."""
-    append(&a.l.warm if a.w != NULL or a.c != NULL else &a.l.cold, a)
+    append(&a.g.warm if a.w != NULL or a.c != NULL else &a.g.cold, a)
 
 
 cdef void take_up(lane *a, int64_t due, int64_t now) noexcept nogil:
-    cdef load *l = a.l
+    cdef generator *g = a.g
     cdef tally *t
     a.busy = True
     a.retried = False
     a.due = due
     a.taken = now
-    a.measured = due >= l.measure_at
-    l.in_flight += 1
-    append(&l.busy, a)
-    if l.busy.first == a:
-        reactor_timer_set(l.r, &l.timeout_timer, now + l.timeout)
+    a.measured = due >= g.measure_at
+    g.in_flight += 1
+    append(&g.busy, a)
+    if g.busy.first == a:
+        reactor_timer_set(g.r, &g.timeout_timer, now + g.timeout)
     if a.measured:
-        l.measured_in_flight += 1
-        if l.left > 0:
-            l.left -= 1
-    t = counting(l, due)
+        g.measured_in_flight += 1
+        if g.left > 0:
+            g.left -= 1
+    t = counting(g, due)
     if a.measured or not t.measured:
         t.counts[TALLY_SCHEDULED] += 1
     if a.c != NULL:
@@ -379,287 +381,287 @@ cdef void fail(lane *a, int outcome, long os_errno, const char *detail) noexcept
     release(a, now + (<int64_t>REST_AT_LEAST << (a.failures - 1)))
 
 
-cdef void release(lane *a, int64_t from_) noexcept nogil:
-    """Its request is over; it may take up the next at `from_`, or a think time after."""
-    cdef load *l = a.l
-    cdef bint rests = l.think > 0 or a.failures > 0
+cdef void release(lane *a, int64_t at) noexcept nogil:
+    """Its request is over; it may take up the next at `at`, or a think time after."""
+    cdef generator *g = a.g
+    cdef bint rests = g.think > 0 or a.failures > 0
     a.busy = False
-    unlink(&l.busy, a)
-    l.in_flight -= 1
+    unlink(&g.busy, a)
+    g.in_flight -= 1
     if a.measured:
-        l.measured_in_flight -= 1
-    if l.ending or l.left == 0 or from_ >= l.end_at:
+        g.measured_in_flight -= 1
+    if g.ending or g.left == 0 or at >= g.end_at:
         park(a)
-        look_for_end(l)
-    elif rests and reactor_timer_set(l.r, &a.rest, from_ + (0 if l.open else l.think)) == 0:
+        look_for_end(g)
+    elif rests and reactor_timer_set(g.r, &a.rest, at + (0 if g.open else g.think)) == 0:
         pass
-    elif l.open:
+    elif g.open:
         park(a)
-        start_due(l)
+        start_due(g)
     else:
-        take_up(a, from_, from_)
+        take_up(a, at, at)
 
 
 cdef void on_rested(timer_node *timer) noexcept nogil:
     cdef lane *a = <lane *>timer.owner
-    cdef load *l = a.l
+    cdef generator *g = a.g
     cdef int64_t due = timer.deadline
-    if l.ending or l.left == 0 or due >= l.end_at:
+    if g.ending or g.left == 0 or due >= g.end_at:
         park(a)
-        look_for_end(l)
-    elif l.open:
+        look_for_end(g)
+    elif g.open:
         park(a)
-        start_due(l)
+        start_due(g)
     else:
         a.free_at = due
         take_up(a, due, now_ns())
 
 
-cdef void start_due(load *l) noexcept nogil:
+cdef void start_due(generator *g) noexcept nogil:
     """Open model: what is due and finds a lane starts now; the timer is set to the next."""
     cdef int64_t due, now
     cdef lane *a
-    if l.ending or l.starting:
+    if g.ending or g.starting:
         return
-    l.starting = True
-    while l.left != 0 and (l.warm.last != NULL or l.cold.last != NULL):
+    g.starting = True
+    while g.left != 0 and (g.warm.last != NULL or g.cold.last != NULL):
         now = now_ns()
-        due = l.due.due
-        if due > now or due >= l.end_at:
+        due = g.due.due
+        if due > now or due >= g.end_at:
             break
-        a = pop_idle(l)
-        schedule_take(&l.due)
+        a = pop_idle(g)
+        schedule_take(&g.due)
         take_up(a, due, now)
-    l.starting = False
-    if l.left != 0 and l.due.due != INT64_MAX and (l.warm.last != NULL or l.cold.last != NULL):
-        reactor_timer_set(l.r, &l.due_timer, l.due.due)
+    g.starting = False
+    if g.left != 0 and g.due.due != INT64_MAX and (g.warm.last != NULL or g.cold.last != NULL):
+        reactor_timer_set(g.r, &g.due_timer, g.due.due)
     else:
-        reactor_timer_clear(l.r, &l.due_timer)
+        reactor_timer_clear(g.r, &g.due_timer)
 
 
 cdef void on_due(timer_node *timer) noexcept nogil:
-    start_due(<load *>timer.owner)
+    start_due(<generator *>timer.owner)
 
 
 cdef void on_timeout(timer_node *timer) noexcept nogil:
     """The first of the busy ones has been so for the longest."""
-    cdef load *l = <load *>timer.owner
+    cdef generator *g = <generator *>timer.owner
     cdef int64_t now = now_ns()
-    while l.busy.first != NULL and l.busy.first.taken + l.timeout <= now:
-        fail(l.busy.first, OUTCOME_TIMEOUT, 0, b"")
-    if l.busy.first != NULL and not l.over:
-        reactor_timer_set(l.r, timer, l.busy.first.taken + l.timeout)
+    while g.busy.first != NULL and g.busy.first.taken + g.timeout <= now:
+        fail(g.busy.first, OUTCOME_TIMEOUT, 0, b"")
+    if g.busy.first != NULL and not g.over:
+        reactor_timer_set(g.r, timer, g.busy.first.taken + g.timeout)
 
 
 # ---------------------------------------------------------------- intervals
 
-cdef void lay_ready(load *l, int64_t now, bint drops) noexcept nogil:
+cdef void lay_ready(generator *g, int64_t now, bint drops) noexcept nogil:
     """What was counted goes to whoever gathers, unless what went before was not fetched."""
-    cdef tally *t = l.active
-    note_state(l, now)
-    if word_get(&l.ready):
+    cdef tally *t = g.active
+    note_state(g, now)
+    if word_get(&g.ready):
         if drops:
             tally_reset(t)
         else:
             return
     else:
-        l.active = l.laid
-        l.laid = t
-        word_set(&l.ready, 1)
-    l.active.began_at = now
-    l.active.measured = drops or now >= l.measure_at
+        g.active = g.laid
+        g.laid = t
+        word_set(&g.ready, 1)
+    g.active.began_at = now
+    g.active.measured = drops or now >= g.measure_at
 
 
-cdef void note_state(load *l, int64_t now) noexcept nogil:
-    cdef tally *t = l.active
+cdef void note_state(generator *g, int64_t now) noexcept nogil:
+    cdef tally *t = g.active
     cdef int64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID)
     t.ended_at = now
-    t.in_flight = l.in_flight
-    t.waiting = waiting(l, now)
-    t.connections = open_sockets(l)
-    t.target = schedule_rate(&l.due, now) / <double>l.due.every if l.open else 0
-    t.cpu += cpu - l.cpu_at
-    l.cpu_at = cpu
+    t.in_flight = g.in_flight
+    t.waiting = waiting(g, now)
+    t.connections = open_sockets(g)
+    t.target = schedule_rate(&g.due, now) / <double>g.due.every if g.open else 0
+    t.cpu += cpu - g.cpu_at
+    g.cpu_at = cpu
 
 
-cdef int64_t waiting(load *l, int64_t now) noexcept nogil:
+cdef int64_t waiting(generator *g, int64_t now) noexcept nogil:
     """How many are due and found no lane."""
-    if not l.open or l.ending:
+    if not g.open or g.ending:
         return 0
-    if l.due.due > now or l.lead.index < l.due.index:
-        schedule_free(&l.lead)
-        if schedule_copy(&l.lead, &l.due) < 0:
-            l.lead.due = INT64_MAX
+    if g.due.due > now or g.lead.index < g.due.index:
+        schedule_free(&g.lead)
+        if schedule_copy(&g.lead, &g.due) < 0:
+            g.lead.due = INT64_MAX
             return 0
-    while l.lead.due <= now:
-        schedule_take(&l.lead)
-    return <int64_t>((l.lead.index - l.due.index) // l.due.every)
+    while g.lead.due <= now:
+        schedule_take(&g.lead)
+    return <int64_t>((g.lead.index - g.due.index) // g.due.every)
 
 
 cdef void on_tick(timer_node *timer) noexcept nogil:
     """Ticks are whole seconds before and after the measured part begins."""
-    cdef load *l = <load *>timer.owner
-    if l.tick_at == l.measure_at:
-        counting(l, l.measure_at)
+    cdef generator *g = <generator *>timer.owner
+    if g.tick_at == g.measure_at:
+        counting(g, g.measure_at)
         return
-    if l.tick_at >= l.end_at:  # the last interval ends with the run
+    if g.tick_at >= g.end_at:  # the last interval ends with the run
         return
-    lay_ready(l, now_ns(), False)
-    l.tick_at += TICK
-    reactor_timer_set(l.r, timer, l.tick_at)
+    lay_ready(g, now_ns(), False)
+    g.tick_at += TICK
+    reactor_timer_set(g.r, timer, g.tick_at)
 
 
-cdef inline tally *counting(load *l, int64_t at) noexcept nogil:
+cdef inline tally *counting(generator *g, int64_t at) noexcept nogil:
     """What is counted into when something happened at `at`."""
-    if at >= l.measure_at and not l.active.measured:
-        begin_measuring(l)
-    return l.active
+    if at >= g.measure_at and not g.active.measured:
+        begin_measuring(g)
+    return g.active
 
 
-cdef void begin_measuring(load *l) noexcept nogil:
-    lay_ready(l, l.measure_at, True)
-    l.tick_at = l.measure_at + TICK
-    reactor_timer_set(l.r, &l.tick_timer, l.tick_at)
+cdef void begin_measuring(generator *g) noexcept nogil:
+    lay_ready(g, g.measure_at, True)
+    g.tick_at = g.measure_at + TICK
+    reactor_timer_set(g.r, &g.tick_timer, g.tick_at)
 
 
 # ---------------------------------------------------------------- begin and end
 
-cdef void begin(load *l) noexcept nogil:
+cdef void begin(generator *g) noexcept nogil:
     cdef int i
     poller_precise()
-    l.cpu_at = clock_ns(CLOCK_THREAD_CPUTIME_ID)
-    l.tick_at = l.measure_at - (l.measure_at - l.start) // TICK * TICK
-    if l.tick_at <= l.start:
-        l.tick_at += TICK
-    l.active.began_at = l.start
-    l.active.measured = l.start >= l.measure_at
-    reactor_timer_set(l.r, &l.tick_timer, l.tick_at)
-    if l.end_at != INT64_MAX:
-        reactor_timer_set(l.r, &l.end_timer, l.end_at)
-    for i in range(l.lane_count):
-        if l.open:
-            park(&l.lanes[i])
+    g.cpu_at = clock_ns(CLOCK_THREAD_CPUTIME_ID)
+    g.tick_at = g.measure_at - (g.measure_at - g.start) // TICK * TICK
+    if g.tick_at <= g.start:
+        g.tick_at += TICK
+    g.active.began_at = g.start
+    g.active.measured = g.start >= g.measure_at
+    reactor_timer_set(g.r, &g.tick_timer, g.tick_at)
+    if g.end_at != INT64_MAX:
+        reactor_timer_set(g.r, &g.end_timer, g.end_at)
+    for i in range(g.lane_count):
+        if g.open:
+            park(&g.lanes[i])
         else:
-            reactor_timer_set(l.r, &l.lanes[i].rest, l.start)
-    if l.left == 0:
-        finish(l)
-    elif l.open:
-        start_due(l)
+            reactor_timer_set(g.r, &g.lanes[i].rest, g.start)
+    if g.left == 0:
+        finish(g)
+    elif g.open:
+        start_due(g)
 
 
-cdef void end(load *l, int64_t at) noexcept nogil:
+cdef void end(generator *g, int64_t at) noexcept nogil:
     """Nothing new is sent; what is under way gets its grace."""
-    if l.ending:
+    if g.ending:
         return
-    l.ending = True
-    l.end_at = at
-    reactor_timer_clear(l.r, &l.due_timer)
-    while l.open and l.left != 0 and l.due.due < at:
-        if l.due.due >= l.measure_at:
-            l.active.counts[TALLY_SCHEDULED] += 1
-            l.active.counts[TALLY_UNSENT] += 1
-            if l.left > 0:
-                l.left -= 1
-        schedule_take(&l.due)
-    if l.in_flight and l.grace:
-        reactor_timer_set(l.r, &l.end_timer, at + l.grace)
+    g.ending = True
+    g.end_at = at
+    reactor_timer_clear(g.r, &g.due_timer)
+    while g.open and g.left != 0 and g.due.due < at:
+        if g.due.due >= g.measure_at:
+            g.active.counts[TALLY_SCHEDULED] += 1
+            g.active.counts[TALLY_UNSENT] += 1
+            if g.left > 0:
+                g.left -= 1
+        schedule_take(&g.due)
+    if g.in_flight and g.grace:
+        reactor_timer_set(g.r, &g.end_timer, at + g.grace)
     else:
-        finish(l)
+        finish(g)
 
 
 cdef void on_end(timer_node *timer) noexcept nogil:
-    cdef load *l = <load *>timer.owner
-    if l.ending:
-        finish(l)
+    cdef generator *g = <generator *>timer.owner
+    if g.ending:
+        finish(g)
     else:
-        end(l, l.end_at)
+        end(g, g.end_at)
 
 
-cdef void look_for_end(load *l) noexcept nogil:
+cdef void look_for_end(generator *g) noexcept nogil:
     """All that was to start has started: is it over?"""
-    if l.left == 0 and l.measured_in_flight == 0:
-        finish(l)
-    elif l.ending and l.in_flight == 0:
-        finish(l)
+    if g.left == 0 and g.measured_in_flight == 0:
+        finish(g)
+    elif g.ending and g.in_flight == 0:
+        finish(g)
 
 
-cdef void finish(load *l) noexcept nogil:
+cdef void finish(generator *g) noexcept nogil:
     cdef int64_t now = now_ns()
     cdef int i
-    if l.over:
+    if g.over:
         return
-    l.over = True
-    l.ending = True
-    if l.end_at > now:
-        l.end_at = now
-    note_state(l, l.end_at)
-    while l.busy.first != NULL:
-        give_up(l.busy.first)
-    for i in range(l.lane_count):
-        reactor_timer_clear(l.r, &l.lanes[i].rest)
-        drop(&l.lanes[i])
-    reactor_timer_clear(l.r, &l.due_timer)
-    reactor_timer_clear(l.r, &l.timeout_timer)
-    reactor_timer_clear(l.r, &l.end_timer)
-    reactor_timer_clear(l.r, &l.tick_timer)
-    defer(&l.r.later, &l.sweep)
+    g.over = True
+    g.ending = True
+    if g.end_at > now:
+        g.end_at = now
+    note_state(g, g.end_at)
+    while g.busy.first != NULL:
+        give_up(g.busy.first)
+    for i in range(g.lane_count):
+        reactor_timer_clear(g.r, &g.lanes[i].rest)
+        drop(&g.lanes[i])
+    reactor_timer_clear(g.r, &g.due_timer)
+    reactor_timer_clear(g.r, &g.timeout_timer)
+    reactor_timer_clear(g.r, &g.end_timer)
+    reactor_timer_clear(g.r, &g.tick_timer)
+    defer(&g.r.later, &g.sweep)
 
 
 cdef void give_up(lane *a) noexcept nogil:
     """Its grace is over."""
     cdef trip t
-    unlink(&a.l.busy, a)
+    unlink(&a.g.busy, a)
     if a.c != NULL:
         courier_halt(a.c)
     else:
         read_wire(a, &t)
     if a.measured:
         note_send(a, &a.c.t if a.c != NULL else &t)
-        a.l.active.counts[TALLY_UNFINISHED] += 1
+        a.g.active.counts[TALLY_UNFINISHED] += 1
 
 
 cdef void sweep(void *owner) noexcept nogil:
     """libcurl's handles go when it is not at work on them."""
-    cdef load *l = <load *>owner
+    cdef generator *g = <generator *>owner
     cdef int i
-    if l.multi_count:
-        l.active.counts[TALLY_CLOSED] += <uint64_t>(l.opened - open_sockets(l))
-    for i in range(l.lane_count):
-        if l.lanes[i].c != NULL:
-            courier_free(l.lanes[i].c)
-            l.lanes[i].c = NULL
-    for i in range(l.multi_count):
-        multi_free(l.multis[i])
-    l.multi_count = 0
-    l.o.last.kind = EVENT_DONE
-    l.o.last.target = &l.o
-    reactor_emit(l.r, &l.o.last)
+    if g.multi_count:
+        g.active.counts[TALLY_CLOSED] += <uint64_t>(g.opened - open_sockets(g))
+    for i in range(g.lane_count):
+        if g.lanes[i].c != NULL:
+            courier_free(g.lanes[i].c)
+            g.lanes[i].c = NULL
+    for i in range(g.multi_count):
+        multi_free(g.multis[i])
+    g.multi_count = 0
+    g.o.last.kind = EVENT_DONE
+    g.o.last.target = &g.o
+    reactor_emit(g.r, &g.o.last)
 
 
 cdef void on_command(op *o, unsigned commands) noexcept nogil:
-    cdef load *l = <load *>o.place
-    if l.over:
+    cdef generator *g = <generator *>o.place
+    if g.over:
         return
     if commands & COMMAND_START:
-        begin(l)
-    if commands & COMMAND_RATE and l.open and not l.ending:
-        change_rate(l)
-    if commands & COMMAND_ABORT and not l.ending:
-        l.stopped = True
-        end(l, max(now_ns(), l.start))
+        begin(g)
+    if commands & COMMAND_RATE and g.open and not g.ending:
+        change_rate(g)
+    if commands & COMMAND_ABORT and not g.ending:
+        g.stopped = True
+        end(g, max(now_ns(), g.start))
 
 
-cdef void change_rate(load *l) noexcept nogil:
+cdef void change_rate(generator *g) noexcept nogil:
     cdef int failed
-    pthread_mutex_lock(&l.lock)
-    failed = schedule_set_rate(&l.due, l.new_rate_at, l.new_rate)
-    failed |= schedule_set_rate(&l.lead, l.new_rate_at, l.new_rate)
-    pthread_mutex_unlock(&l.lock)
+    pthread_mutex_lock(&g.lock)
+    failed = schedule_set_rate(&g.due, g.new_rate_at, g.new_rate)
+    failed |= schedule_set_rate(&g.lead, g.new_rate_at, g.new_rate)
+    pthread_mutex_unlock(&g.lock)
     if failed:  # memory is out: better no load than a wrong one
-        l.stopped = True
-        end(l, now_ns())
+        g.stopped = True
+        end(g, now_ns())
     else:
-        start_due(l)
+        start_due(g)
 
 
 @cython.final
@@ -669,68 +671,70 @@ cdef class Load(Operation):
     def __cinit__(
         self, Engine engine not None, Settings settings not None, *, bytes url not None,
         bytes head not None, bytes body not None, bint for_head, bint idempotent, verb, lines,
-        long http_version, int connections, int streams, bint open_model, stages, double rate_after, bint poisson, uint64_t seed, uint64_t first,
-        uint64_t every, int64_t start, int64_t warmup, int64_t duration, int64_t requests,
+        long http_version, int connections, int streams, bint open_model, stages, double rate_after,
+        bint poisson, uint64_t seed, uint64_t first, uint64_t every, int64_t start, int64_t warmup,
+        int64_t duration, int64_t requests,
         int64_t think, int64_t timeout, int64_t grace, int64_t late_after, statuses,
         int64_t length,
     ):
-        cdef load *l = &self.l
+        cdef generator *g = &self.g
         self.settings = settings
         self.kept = (url, head, body, verb)
         self.first, self.second = Tally(), Tally()
-        l.active, l.laid = self.first.t, self.second.t
-        tally_prepare(l.active, 2)
-        tally_prepare(l.laid, 2)
-        l.r = &engine.r
-        l.set = &settings.c
-        l.asked.url = url
-        l.asked.tls = url.startswith(b"https")
-        l.asked.nodelay = settings.c.nodelay
-        l.request.kind = HTTP1_FOR_HEAD if for_head else HTTP1_PLAIN
-        l.request.head = head
-        l.request.head_length = len(head)
-        l.request.body = body
-        l.request.body_length = len(body)
-        l.idempotent = idempotent
-        l.open = open_model
-        l.start = start
-        l.measure_at = start + warmup
-        l.end_at = INT64_MAX if duration < 0 else l.measure_at + duration
-        l.think, l.timeout, l.grace, l.late_after = think, timeout, grace, late_after
-        l.left = requests
-        l.length = length
+        g.active, g.laid = self.first.t, self.second.t
+        tally_prepare(g.active, 2)
+        tally_prepare(g.laid, 2)
+        g.r = &engine.r
+        g.set = &settings.c
+        g.asked.url = url
+        g.asked.tls = url.startswith(b"https")
+        g.asked.nodelay = settings.c.nodelay
+        g.request.kind = HTTP1_FOR_HEAD if for_head else HTTP1_PLAIN
+        g.request.head = head
+        g.request.head_length = len(head)
+        g.request.body = body
+        g.request.body_length = len(body)
+        g.idempotent = idempotent
+        g.open = open_model
+        g.start = start
+        g.measure_at = start + warmup
+        g.end_at = INT64_MAX if duration < 0 else g.measure_at + duration
+        g.think, g.timeout, g.grace, g.late_after = think, timeout, grace, late_after
+        g.left = requests
+        g.length = length
         for status in range(1000):
-            l.right[status] = status in statuses if statuses else status < 400
-        pthread_mutex_init(&l.lock, NULL)
+            g.right[status] = status in statuses if statuses else status < 400
+        pthread_mutex_init(&g.lock, NULL)
         self.make_schedule(stages, rate_after, poisson, seed, first, every)
         self.make_lanes(connections * streams)
         if http_version:
             self.ask_libcurl(verb, lines, http_version, streams > 1)
             self.make_couriers(connections)
-        l.sweep.run = sweep
-        l.sweep.owner = l
-        l.due_timer.owner = l.timeout_timer.owner = l.end_timer.owner = l.tick_timer.owner = l
-        l.due_timer.fire = on_due
-        l.timeout_timer.fire = on_timeout
-        l.end_timer.fire = on_end
-        l.tick_timer.fire = on_tick
-        l.o.command = on_command
-        l.o.owner = <void *>self
-        l.o.place = l
-        engine.submit(self, &l.o, COMMAND_START)
+        g.sweep.run = sweep
+        g.sweep.owner = g
+        g.due_timer.owner = g.timeout_timer.owner = g
+        g.end_timer.owner = g.tick_timer.owner = g
+        g.due_timer.fire = on_due
+        g.timeout_timer.fire = on_timeout
+        g.end_timer.fire = on_end
+        g.tick_timer.fire = on_tick
+        g.o.command = on_command
+        g.o.owner = <void *>self
+        g.o.place = g
+        engine.submit(self, &g.o, COMMAND_START)
 
     def __dealloc__(self):
         cdef int i
-        schedule_free(&self.l.due)
-        schedule_free(&self.l.lead)
-        for i in range(self.l.lane_count):  # where it was never begun
-            if self.l.lanes[i].c != NULL:
-                courier_free(self.l.lanes[i].c)
-        for i in range(self.l.multi_count):
-            multi_free(self.l.multis[i])
-        free(self.l.multis)
-        free(self.l.lanes)
-        curl.slist_free_all(self.l.asked_of_libcurl.headers)
+        schedule_free(&self.g.due)
+        schedule_free(&self.g.lead)
+        for i in range(self.g.lane_count):  # where it was never begun
+            if self.g.lanes[i].c != NULL:
+                courier_free(self.g.lanes[i].c)
+        for i in range(self.g.multi_count):
+            multi_free(self.g.multis[i])
+        free(self.g.multis)
+        free(self.g.lanes)
+        curl.slist_free_all(self.g.asked_of_libcurl.headers)
 
     cdef int make_schedule(
             self, stages, double after, bint poisson, uint64_t seed, uint64_t first,
@@ -744,36 +748,36 @@ cdef class Load(Operation):
             for i in range(count):
                 given[i].length, given[i].at_start, given[i].at_end = stages[i]
             failed = schedule_init(
-                &self.l.due, given, count, after, self.l.start, poisson, seed, first, every)
+                &self.g.due, given, count, after, self.g.start, poisson, seed, first, every)
         finally:
             free(given)
-        if failed or schedule_copy(&self.l.lead, &self.l.due):
+        if failed or schedule_copy(&self.g.lead, &self.g.due):
             raise MemoryError
         return 0
 
     cdef int make_lanes(self, int count) except -1:
-        cdef load *l = &self.l
+        cdef generator *g = &self.g
         cdef int i
-        l.lanes = <lane *>calloc(count, sizeof(lane))
-        if l.lanes == NULL:
+        g.lanes = <lane *>calloc(count, sizeof(lane))
+        if g.lanes == NULL:
             raise MemoryError
-        l.lane_count = count
+        g.lane_count = count
         for i in range(count):
-            l.lanes[i].l = l
-            l.lanes[i].rest.fire = on_rested
-            l.lanes[i].rest.owner = &l.lanes[i]
+            g.lanes[i].g = g
+            g.lanes[i].rest.fire = on_rested
+            g.lanes[i].rest.owner = &g.lanes[i]
         return 0
 
     cdef int ask_libcurl(self, verb, lines, long http_version, bint shared) except -1:
-        cdef errand *asked = &self.l.asked_of_libcurl
-        asked.url = self.l.asked.url
-        asked.tls = self.l.asked.tls
-        asked.head = self.l.request.kind == HTTP1_FOR_HEAD
+        cdef errand *asked = &self.g.asked_of_libcurl
+        asked.url = self.g.asked.url
+        asked.tls = self.g.asked.tls
+        asked.head = self.g.request.kind == HTTP1_FOR_HEAD
         if verb is not None:
             asked.verb = <bytes>verb
-        if self.l.request.body_length:
-            asked.body = self.l.request.body
-        asked.body_length = <int64_t>self.l.request.body_length
+        if self.g.request.body_length:
+            asked.body = self.g.request.body
+        asked.body_length = <int64_t>self.g.request.body_length
         asked.http_version = http_version
         asked.shared = shared
         asked.headers = slist(lines)
@@ -781,29 +785,29 @@ cdef class Load(Operation):
 
     cdef int make_couriers(self, int connections) except -1:
         """Each connection gets as many as it is to carry at once, neighbours from several."""
-        cdef load *l = &self.l
+        cdef generator *g = &self.g
         cdef int i
-        l.multis = <multi **>calloc(connections, sizeof(multi *))
-        if l.multis == NULL:
+        g.multis = <multi **>calloc(connections, sizeof(multi *))
+        if g.multis == NULL:
             raise MemoryError
         for i in range(connections):
-            l.multis[i] = courier_connection(l.r)
-            if l.multis[i] == NULL:
+            g.multis[i] = courier_connection(g.r)
+            if g.multis[i] == NULL:
                 raise MemoryError
-            l.multi_count += 1
-        for i in range(l.lane_count):
-            l.lanes[i].c = courier_new(
-                l.multis[i % connections], l.set, &l.asked_of_libcurl, &l.lanes[i], on_over)
-            if l.lanes[i].c == NULL:
+            g.multi_count += 1
+        for i in range(g.lane_count):
+            g.lanes[i].c = courier_new(
+                g.multis[i % connections], g.set, &g.asked_of_libcurl, &g.lanes[i], on_over)
+            if g.lanes[i].c == NULL:
                 raise MemoryError
         return 0
 
     def set_rate(self, double rate, int64_t at):
         """From `at` on `rate` requests a second, of all workers, are due. From any thread."""
-        pthread_mutex_lock(&self.l.lock)
-        self.l.new_rate = rate
-        self.l.new_rate_at = at
-        pthread_mutex_unlock(&self.l.lock)
+        pthread_mutex_lock(&self.g.lock)
+        self.g.new_rate = rate
+        self.g.new_rate_at = at
+        pthread_mutex_unlock(&self.g.lock)
         self.post(COMMAND_RATE)
 
     def stop(self):
@@ -812,48 +816,48 @@ cdef class Load(Operation):
 
     cdef int post(self, unsigned command) except -1:
         if not self.over:
-            reactor_post(self.l.r, &self.l.o, command)
+            reactor_post(self.g.r, &self.g.o, command)
         return 0
 
     cdef int handle(self, event *e) except -1:
         self.over = True
-        self.release(&self.l.o)
+        self.release(&self.g.o)
         return 0
 
     def collect(self, Tally into not None):
         """Adds the last interval that nobody has fetched; False: there is none. By one thread."""
         cdef tally *t = NULL
-        if word_get(&self.l.ready):
-            t = self.l.laid
+        if word_get(&self.g.ready):
+            t = self.g.laid
         elif self.over and not self.fetched:
             self.fetched = True
-            t = self.l.active
+            t = self.g.active
         if t == NULL:
             return False
         tally_add(into.t, t)
         if t.measured:
             self.cpu += t.cpu
-        if t == self.l.laid and not self.fetched:
+        if t == self.g.laid and not self.fetched:
             tally_reset(t)
-            word_set(&self.l.ready, 0)
+            word_set(&self.g.ready, 0)
         return True
 
     @property
     def stopped(self):
         """Whether it was stopped before its end."""
-        return bool(self.l.stopped)
+        return bool(self.g.stopped)
 
     @property
     def ended_at(self):
         """When the measured part ended, or will; None: not known yet."""
-        return None if self.l.end_at == INT64_MAX else self.l.end_at
+        return None if self.g.end_at == INT64_MAX else self.g.end_at
 
     @property
     def http(self):
         """1, 2 or 3: the version of the last response; 0: there was none."""
-        return self.l.http
+        return self.g.http
 
     @property
     def peer(self):
         """(address, port) that the last connection was made to; ("", 0): there was none."""
-        return self.l.ip.decode("ascii"), self.l.port
+        return self.g.ip.decode("ascii"), self.g.port

@@ -17,8 +17,7 @@ cdef struct multi:
     timer_node timer       # lags behind `deadline`: armed early, looked at when it fires
     int64_t deadline       # what libcurl asked for; INT64_MAX: nothing
     deferred kick          # libcurl asked for "now"
-    bint patient           # ... which may be in the next step: what begins anew at once, for ever,
-                           # must let others have their turn
+    bint patient           # ... and gets it in the next step, so that others have their turn
     int running            # transfers added
     int64_t acts           # times that libcurl was let work
     int sockets            # open ones, idle included

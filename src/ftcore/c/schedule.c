@@ -68,8 +68,8 @@ static void find_from_first(schedule *s) {
   find(s);
 }
 
-int schedule_init(schedule *s, const schedule_stage *stages, int count, double after,
-                  int64_t start, int poisson, uint64_t seed, uint64_t first, uint64_t every) {
+int schedule_init(schedule *s, const schedule_stage *stages, int count, double after, int64_t start,
+                  int poisson, uint64_t seed, uint64_t first, uint64_t every) {
   memset(s, 0, sizeof *s);
   s->stages = calloc((size_t)count + 1, sizeof *stages);
   if (!s->stages) return -1;

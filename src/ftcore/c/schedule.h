@@ -36,8 +36,8 @@ typedef struct {
 
 /* Of the requests that are due from `start` on, with `seed` as to when: the share of numbers first,
  * first + every, ... 0, or -1: memory is out. */
-int schedule_init(schedule *s, const schedule_stage *stages, int count, double after,
-                  int64_t start, int poisson, uint64_t seed, uint64_t first, uint64_t every);
+int schedule_init(schedule *s, const schedule_stage *stages, int count, double after, int64_t start,
+                  int poisson, uint64_t seed, uint64_t first, uint64_t every);
 /* The same from here on. 0, or -1. */
 int schedule_copy(schedule *s, const schedule *other);
 void schedule_free(schedule *s);

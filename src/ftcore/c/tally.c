@@ -62,8 +62,7 @@ void tally_late_by(tally *t, int64_t ns) { record(t, &t->lateness, ns); }
 
 void tally_failure(tally *t, int outcome, long os_errno, const char *detail, uint64_t count) {
   int i = 0;
-  while (i < t->kind_count &&
-         !(t->kinds[i].outcome == outcome && t->kinds[i].os_errno == os_errno))
+  while (i < t->kind_count && !(t->kinds[i].outcome == outcome && t->kinds[i].os_errno == os_errno))
     i++;
   if (i == TALLY_KINDS) i--;
   tally_kind *kind = &t->kinds[i];

@@ -169,14 +169,14 @@ def _busy(result: Result) -> Iterator[Verdict]:
 def _late(result: Result) -> Iterator[Verdict]:
     late_ns = round(result.options.late_after * 1e9)
     lateness = result.lateness
-    if not result.options.open_model or not lateness.count:
+    if not lateness.count:
         return
     share = 1 - share_up_to(lateness, late_ns)
     if share > _LATE:
         yield Verdict(
             "late",
             f"{share:.1%} of the requests were sent more than"
-            f" {result.options.late_after * 1e3:g} ms late though a connection was free",
+            f" {result.options.late_after * 1e3:g} ms later than they could have been",
             "lower the rate, use more workers, or keep other work off this machine",
         )
 

@@ -43,7 +43,7 @@ class Failure:
 
     @property
     def name(self) -> str:
-        """"CONNECT ECONNREFUSED": the class and its cause."""
+        """ "CONNECT ECONNREFUSED": the class and its cause."""
         return f"{self.errno.name} {self.cause.name}"
 
 
@@ -216,8 +216,6 @@ class Result:
             },
             "intervals": [one.to_dict() for one in self.intervals],
         }
-
-
 
 
 def counts_dict(counts: Counts) -> dict[str, int]:
