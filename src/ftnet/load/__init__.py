@@ -27,16 +27,18 @@ All times that go in and come out are seconds, but histograms, which are nanosec
 from __future__ import annotations
 
 from ftnet.load.options import Options
-from ftnet.load.result import Failure, Interval, Result, Snapshot, Verdict
+from ftnet.load.result import Counts, Failure, Interval, Result, Snapshot, Summary, Verdict
 from ftnet.load.run import Run, run, start
 
 __all__ = [
+    "Counts",
     "Failure",
     "Interval",
     "Options",
     "Result",
     "Run",
     "Snapshot",
+    "Summary",
     "Verdict",
     "run",
     "start",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -67,7 +68,9 @@ def lines_of(options: Options) -> list[bytes]:
 
 def is_native(options: Options, checked: Mapping[str, Any]) -> bool:
     """Whether the engine speaks HTTP/1.1 itself: all of it, but through a proxy that takes http
-    URLs, and with DNS over HTTPS."""
+    URLs, and with DNS over HTTPS. FTNET_LANE=libcurl keeps it from that, for comparisons."""
+    if os.environ.get("FTNET_LANE") == "libcurl":
+        return False
     proxied = proxy_of(checked) != "" and options.url.startswith("http:")
     return options.http_version in (None, "1.1") and not proxied and not checked["doh_url"]
 

@@ -12,7 +12,7 @@ from ftcore.histogram import Histogram
 from ftcore.tally import Tally
 from ftnet.errors import Cause, Errno, from_engine
 from ftnet.load.options import Options
-from ftnet.load.result import CLASSES, PHASES, Counts, Failure, Interval, Result, Verdict
+from ftnet.load.result import CLASSES, PHASES, Counts, Failure, Interval, Result, Summary, Verdict
 
 _BUSY: Final = 0.95  # of a core: more, and requests wait for the generator
 _LATE: Final = 0.01  # of the requests: more, and the load was not the one asked for
@@ -61,8 +61,8 @@ def interval_of(tally: Tally, start_ns: int) -> Interval:
         connections=tally.connections,
         target=tally.target,
         cpu=tally.cpu / 1e9,
-        response=responses(tally, "total"),
-        service=responses(tally, "service"),
+        response=Summary.of(responses(tally, "total")),
+        service=Summary.of(responses(tally, "service")),
     )
 
 

@@ -10,14 +10,15 @@ from ftcore.histogram import Histogram
 from ftnet.errors import Cause, Errno
 from ftnet.load.options import Options
 
-__all__ = ["Failure", "Interval", "Result", "Snapshot", "Verdict"]
+__all__ = ["Counts", "Failure", "Interval", "Result", "Snapshot", "Summary", "Verdict"]
 
 #: Phases of a request, as in ``profile.durations``, in the order in which they come.
 PHASES: Final = ("queue", "dns", "connect", "ssl", "send", "ttfb", "download", "total")
 #: Status classes; "failed": no response came in whole.
 CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx", "failed")
 
-_PERCENTS: Final = (50.0, 90.0, 99.0, 99.9)
+#: Percentiles that are told, and kept of each interval.
+PERCENTS: Final = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,35 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """What is kept of a histogram where there are many of them, as of a run's seconds; ns.
+
+    To be asked like the `Histogram` it is of; with a `count` of 0 the other values are 0, too.
+    """
+
+    count: int = 0
+    min: int = 0
+    max: int = 0
+    mean: float = 0.0
+    percentiles: tuple[int, ...] = (0,) * len(PERCENTS)  #: those of `PERCENTS`
+
+    @classmethod
+    def of(cls, histogram: Histogram) -> Summary:
+        """Of a histogram as it is now."""
+        if not histogram.count:
+            return cls()
+        found = tuple(histogram.percentiles(PERCENTS))
+        return cls(histogram.count, histogram.min, histogram.max, histogram.mean, found)
+
+    def percentile(self, percent: float) -> int:
+        """As `Histogram.percentile`. ValueError: it is none of `PERCENTS`."""
+        if percent not in PERCENTS:
+            takes = ", ".join(f"{one:g}" for one in PERCENTS)
+            raise ValueError(f"of one second these percentiles are kept: {takes}; not {percent:g}")
+        return self.percentiles[PERCENTS.index(percent)]
+
+
+@dataclass(frozen=True, slots=True)
 class Interval:
     """One second of a run (the first and the last may be shorter), warm-up included.
 
@@ -96,8 +126,8 @@ class Interval:
     connections: int  #: open at its end
     target: float  #: requests due a second at its end; 0.0 in the closed model
     cpu: float  #: CPU seconds of the generator
-    response: Histogram  #: ns from when a request was due
-    service: Histogram  #: ns from when it was sent
+    response: Summary  #: ns from when a request was due
+    service: Summary  #: ns from when it was sent
 
     @property
     def rate(self) -> float:
@@ -239,13 +269,13 @@ def failure_dict(one: Failure) -> dict[str, Any]:
     }
 
 
-def summary(histogram: Histogram) -> dict[str, Any]:
+def summary(histogram: Histogram | Summary) -> dict[str, Any]:
     """Count, mean, extremes and percentiles in ns, None where there is no value."""
     some = histogram.count > 0
     out: dict[str, Any] = {"count": histogram.count}
     out["min"] = histogram.min if some else None
     out["mean"] = histogram.mean if some else None
-    for percent in _PERCENTS:
+    for percent in PERCENTS:
         out[f"p{percent:g}"] = histogram.percentile(percent) if some else None
     out["max"] = histogram.max if some else None
     return out
