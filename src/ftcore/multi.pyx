@@ -151,7 +151,10 @@ cdef int on_timer(CURLM *handle, long ms, void *owner) noexcept nogil:
     cdef multi *m = <multi *>owner
     if ms == 0:
         m.deadline = INT64_MAX
-        defer(&m.r.next if m.patient else &m.r.soon, &m.kick)
+        if not m.kick.queued:
+            m.kick_waits = m.patient and m.kicked_turn == m.r.turn
+            m.kicked_turn = m.r.turn
+            defer(&m.r.next if m.kick_waits else &m.r.soon, &m.kick)
         return 0
     if ms < 0:
         m.deadline = INT64_MAX
@@ -209,7 +212,7 @@ cdef void multi_free(multi *m) noexcept nogil:
     global multis_alive
     curl.multi_cleanup(m.handle)
     reactor_timer_clear(m.r, &m.timer)
-    if m.patient:
+    if m.kick_waits:
         undefer_next(m.r, &m.kick)
     else:
         undefer(&m.r.soon, &m.kick)
