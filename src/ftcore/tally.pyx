@@ -60,7 +60,10 @@ cdef class Tally:
 
     def histograms(self, str span not None):
         """A copy of each histogram of one span that has values, by the name of its class."""
-        cdef int row = SPAN_NAMES.index(span)
+        cdef int row
+        if span not in SPAN_NAMES:
+            raise ValueError(f"{span!r} is no span; there are {', '.join(SPAN_NAMES)}")
+        row = SPAN_NAMES.index(span)
         cdef dict out = {}
         for i, name in enumerate(CLASS_NAMES):
             made = copied(self.t.spans[row][i])
