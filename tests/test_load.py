@@ -340,6 +340,11 @@ def test_histograms_are_numpy_arrays() -> None:
     counts = numpy.asarray(result.response.counts)
     assert counts.sum() == 50
     assert len(counts) == len(numpy.asarray(result.response.values))
+    values, times = result.response.to_numpy()
+    assert times.sum() == 50
+    assert times.min() > 0
+    assert values.max() == result.response.percentile(100)
+    assert result.response.percentile(50) in values
 
 
 def test_phases_add_up_to_the_service_time(nginx: Any) -> None:
