@@ -58,6 +58,9 @@ EXTENSIONS = {
     "stream": [],
     "tcp": [],
     "transfer": [],
+    "courier": [],
+    "tally": ["tally", "histogram"],
+    "load": ["schedule", "tally", "histogram", f"poller_{POLLER}"],
 }
 
 FLAGS = {

@@ -34,8 +34,9 @@ http {{
   {secure}
 }}
 """
-_SECURE = """server {{ listen 127.0.0.1:{port} ssl backlog=4096;
-    ssl_certificate {pair}; ssl_certificate_key {pair}; {root} }}"""
+_SECURE = """server {{ listen 127.0.0.1:{port} ssl{h2} backlog=4096;
+    ssl_certificate {pair}; ssl_certificate_key {pair}; {root}
+    location = /hello {{ default_type text/plain; return 200 "Hello, World!"; }} }}"""
 JSON = '{"id":1,"name":"widget","tags":["a","b","c"],"price":12.5,"nested":{"x":1,"y":[1,2,3]}}'
 
 
@@ -51,14 +52,17 @@ class Nginx:
     """nginx with one worker, as a context manager: `base` is its URL.
 
     With `root` it serves that folder's files too, and with `pair`, a PEM file of certificate and
-    key, over TLS on `secure`. Raises FileNotFoundError where nginx is not installed and
-    RuntimeError when it does not start.
+    key, over TLS on `secure`, with HTTP/2 if `h2`. Raises FileNotFoundError where nginx is not
+    installed and RuntimeError when it does not start.
     """
 
-    def __init__(self, root: Path | None = None, pair: Path | None = None) -> None:
+    def __init__(
+        self, root: Path | None = None, pair: Path | None = None, *, h2: bool = False
+    ) -> None:
         self.base = self.secure = ""
         self._files = f"root {root};" if root else ""
         self._pair = pair
+        self._h2 = " http2" if h2 else ""
         self._process: subprocess.Popen[bytes] | None = None
         self._resources = ExitStack()
 
@@ -79,7 +83,9 @@ class Nginx:
         port, secure_port = listeners[0].getsockname()[1], listeners[-1].getsockname()[1]
         secure = ""
         if self._pair:
-            secure = _SECURE.format(port=secure_port, pair=self._pair, root=self._files)
+            secure = _SECURE.format(
+                port=secure_port, pair=self._pair, root=self._files, h2=self._h2
+            )
             self.secure = f"https://127.0.0.1:{secure_port}"
         core = cores()[1]
         affinity = "auto" if core is None else "1" + "0" * core

@@ -35,7 +35,7 @@ def _compile(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def _program(*arguments: str) -> str:
+def program(*arguments: str) -> str:
     with tempfile.TemporaryDirectory(prefix="ftnet-bench-") as folder:
         program = f"{folder}/libcurl_loop"
         compiled = _compile(program)
@@ -46,7 +46,7 @@ def _program(*arguments: str) -> str:
 
 
 def run(url: str, concurrency: int, total: int) -> Sample:
-    told = json.loads(_program(url, str(concurrency), str(total)))
+    told = json.loads(program(url, str(concurrency), str(total)))
     return Sample(told["requests"], told["seconds"], told["cpu"])
 
 
@@ -61,7 +61,7 @@ def _missing() -> str:
 
 
 def _version() -> str:
-    return _program("--version").split()[0]
+    return program("--version").split()[0]
 
 
 CASES = (Case("libcurl", "multi_socket loop in C", run, 17, _missing, _version),)

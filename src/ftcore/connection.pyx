@@ -30,7 +30,6 @@ from ftcore.reactor cimport defer, reactor_forget, reactor_hold, reactor_watch, 
 
 cdef extern from "<sys/socket.h>" nogil:
     int64_t c_recv "recv"(int, void *, size_t, int)
-    int64_t c_send "send"(int, const void *, size_t, int)
     enum: MSG_NOSIGNAL
 
 cdef extern from "<sys/uio.h>" nogil:
@@ -51,6 +50,7 @@ cdef extern from "c/sock.h" nogil:
     int sock_move(int)
     void sock_finish(int)
     int sock_name(int, int, char *, int *)
+    int64_t sock_send(int, const void *, size_t)
     int64_t sock_recv(int, void *, size_t, int64_t *)
     int64_t sock_last_came_at(int)
 
@@ -279,7 +279,7 @@ cdef int64_t connection_send(connection *c, const char *data, size_t length) noe
         if code == CURLE_AGAIN:
             return CONNECTION_AGAIN
         return <int64_t>sent if code == CURLE_OK else fail(c, code)
-    n = c_send(c.fd, data, length, MSG_NOSIGNAL)
+    n = sock_send(c.fd, data, length)
     return n if n >= 0 else system_said(c, CURLE_SEND_ERROR)
 
 

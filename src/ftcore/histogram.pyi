@@ -1,6 +1,6 @@
 from array import array
 from collections.abc import Iterable
-from typing import final
+from typing import Any, final
 
 from typing_extensions import Buffer
 
@@ -25,6 +25,7 @@ class Histogram:
     def encode(self) -> str: ...
     @staticmethod
     def decode(text: str | bytes) -> Histogram: ...
+    def to_numpy(self) -> tuple[Any, Any]: ...
     @property
     def lowest(self) -> int: ...
     @property

@@ -271,6 +271,17 @@ cdef class Histogram:
         """
         return array("Q", [histogram_slot_high(self.h, slot) for slot in range(self.h.slots)])
 
+    def to_numpy(self):
+        """(values, counts) as numpy arrays of uint64, of the slots that have values alone.
+
+        As `values` and `counts`, but a copy. ImportError: there is no numpy.
+        """
+        import numpy  # of those who have it
+
+        counts = numpy.asarray(self.counts)
+        filled = counts.nonzero()[0]
+        return numpy.frombuffer(self.values, dtype=numpy.uint64)[filled], counts[filled]
+
     def __getbuffer__(self, Py_buffer *view, int flags):
         if flags & PyBUF_WRITABLE:
             raise BufferError("a histogram is read-only")

@@ -17,6 +17,9 @@ cdef struct multi:
     timer_node timer       # lags behind `deadline`: armed early, looked at when it fires
     int64_t deadline       # what libcurl asked for; INT64_MAX: nothing
     deferred kick          # libcurl asked for "now"
+    bint patient           # ... and gets it once in a step, so that others have their turn
+    int64_t kicked_turn
+    bint kick_waits        # for the next step
     int running            # transfers added
     int64_t acts           # times that libcurl was let work
     int sockets            # open ones, idle included

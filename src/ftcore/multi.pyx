@@ -14,7 +14,7 @@ from ftcore.op cimport now_ns
 from ftcore.reactor cimport (
     POLLER_ERROR, POLLER_READ, POLLER_WRITE, defer, reactor_forget, reactor_from_wall,
     reactor_source, reactor_stamp, reactor_timer_clear, reactor_timer_set, reactor_watch, source,
-    undefer,
+    undefer, undefer_next,
 )
 
 cdef extern from "c/sock.h" nogil:
@@ -151,7 +151,10 @@ cdef int on_timer(CURLM *handle, long ms, void *owner) noexcept nogil:
     cdef multi *m = <multi *>owner
     if ms == 0:
         m.deadline = INT64_MAX
-        defer(&m.r.soon, &m.kick)
+        if not m.kick.queued:
+            m.kick_waits = m.patient and m.kicked_turn == m.r.turn
+            m.kicked_turn = m.r.turn
+            defer(&m.r.next if m.kick_waits else &m.r.soon, &m.kick)
         return 0
     if ms < 0:
         m.deadline = INT64_MAX
@@ -209,7 +212,10 @@ cdef void multi_free(multi *m) noexcept nogil:
     global multis_alive
     curl.multi_cleanup(m.handle)
     reactor_timer_clear(m.r, &m.timer)
-    undefer(&m.r.soon, &m.kick)
+    if m.kick_waits:
+        undefer_next(m.r, &m.kick)
+    else:
+        undefer(&m.r.soon, &m.kick)
     multis_alive -= 1
     free(m)
 

@@ -79,6 +79,7 @@ cdef enum:
     COMMAND_ACCEPT = 512
     COMMAND_FAREWELL = 1024
     COMMAND_LEAVE = 2048  # close it, when what is queued is sent
+    COMMAND_RATE = 4096   # a load run has another rate
 
 cdef enum:
     EVENT_HEADERS = 1

@@ -53,14 +53,14 @@ def _trust(given: str | None) -> tuple[str | None, str | None]:
 
 
 def _no_proxy(checked: Mapping[str, Any]) -> str | None:
-    """As `_proxy`: "" where the environment must not, or need not, be asked."""
-    if checked["no_proxy"] is None and (not checked["trust_env"] or _proxy(checked) == ""):
+    """As `proxy_of`: "" where the environment must not, or need not, be asked."""
+    if checked["no_proxy"] is None and (not checked["trust_env"] or proxy_of(checked) == ""):
         return ""
     no_proxy: str | None = checked["no_proxy"]
     return no_proxy
 
 
-def _proxy(checked: Mapping[str, Any]) -> str | None:
+def proxy_of(checked: Mapping[str, Any]) -> str | None:
     """None leaves the choice to libcurl, which asks the environment for each request; so "", no
     proxy at all, where the environment names none."""
     if checked["proxy"] is not None:
@@ -118,7 +118,7 @@ class Client:
                 f" {library.ssl_version}; set SSLKEYLOGFILE in the environment instead"
             )
         self.lane = _lane()
-        self.settings = _engine_settings(checked, "max_body_bytes" in settings)
+        self.settings = engine_settings(checked, "max_body_bytes" in settings)
         self._quality = Quality(checked["estimate_private_hosts"])
         self._closed = False
         self.timeout: float = checked["timeout"]
@@ -293,7 +293,7 @@ def _http_proxy(checked: Mapping[str, Any]) -> str | None:
     return proxy if proxy is not None and proxy.startswith("http") else None
 
 
-def _engine_settings(checked: Mapping[str, Any], limits_chunks: bool) -> Settings:
+def engine_settings(checked: Mapping[str, Any], limits_chunks: bool) -> Settings:
     ca_file, ca_path = _trust(checked["ca"])
     agent = checked["user_agent"]
     keepalive = checked["tcp_keepalive"]
@@ -303,7 +303,7 @@ def _engine_settings(checked: Mapping[str, Any], limits_chunks: bool) -> Setting
         ca_path=_bytes(ca_path),
         cert=_bytes(checked["cert"]),
         key=_bytes(checked["key"]),
-        proxy=_bytes(_proxy(checked)),
+        proxy=_bytes(proxy_of(checked)),
         no_proxy=_bytes(_no_proxy(checked)),
         doh_url=_bytes(checked["doh_url"]),
         interface=_bytes(checked["interface"]),

@@ -25,6 +25,8 @@ void poller_close(poller *p);
 int poller_set(poller *p, int fd, unsigned was, unsigned want);
 /* Up to `max` events into `out`; waits `timeout_ns` (< 0: for ever). Count, or -errno. */
 int poller_wait(poller *p, poller_event *out, int max, int64_t timeout_ns);
+/* The calling thread's waits end as soon after their time as the system can; it saves no wake-ups. */
+void poller_precise(void);
 /* Ends a wait; from any thread. */
 void poller_wake(poller *p);
 /* Makes `p->fd` readable at the monotonic time `deadline_ns` (INT64_MAX: never). */

@@ -1,7 +1,10 @@
 /* The poller on Linux: epoll, an eventfd for wake-ups, a timerfd for loops that only watch our descriptor. */
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -58,11 +61,27 @@ static void drain(int fd) {
   }
 }
 
+/* To the nanosecond where the system can (Linux 5.11), else to the millisecond, rounded up. */
+static int wait_for(int fd, struct epoll_event *events, int max, int64_t timeout_ns) {
+#ifdef SYS_epoll_pwait2
+  static atomic_int missing;
+  if (timeout_ns > 0 && !atomic_load_explicit(&missing, memory_order_relaxed)) {
+    struct {
+      int64_t seconds, ns;
+    } timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    long n = syscall(SYS_epoll_pwait2, fd, events, max, &timeout, NULL, 0);
+    if (n >= 0 || errno != ENOSYS) return (int)n;
+    atomic_store_explicit(&missing, 1, memory_order_relaxed);
+  }
+#endif
+  int64_t ms = timeout_ns < 0 ? -1 : (timeout_ns + 999999) / 1000000;
+  return epoll_wait(fd, events, max, ms > 3600000 ? 3600000 : (int)ms);
+}
+
 int poller_wait(poller *p, poller_event *out, int max, int64_t timeout_ns) {
   struct epoll_event events[256];
   if (max > 256) max = 256;
-  int64_t ms = timeout_ns < 0 ? -1 : (timeout_ns + 999999) / 1000000;
-  int n = epoll_wait(p->fd, events, max, ms > 3600000 ? 3600000 : (int)ms);
+  int n = wait_for(p->fd, events, max, timeout_ns);
   if (n < 0) return -errno;
   int count = 0;
   for (int i = 0; i < n; i++) {
@@ -78,6 +97,8 @@ int poller_wait(poller *p, poller_event *out, int max, int64_t timeout_ns) {
   }
   return count;
 }
+
+void poller_precise(void) { prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); }
 
 void poller_wake(poller *p) {
   uint64_t one = 1;

@@ -63,6 +63,8 @@ int poller_wait(poller *p, poller_event *out, int max, int64_t timeout_ns) {
   return count;
 }
 
+void poller_precise(void) {} /* kqueue's timeouts are as they come */
+
 void poller_wake(poller *p) { change(p, WAKE, EVFILT_USER, 0, NOTE_TRIGGER, 0); }
 
 void poller_arm(poller *p, int64_t deadline_ns) {

@@ -150,6 +150,11 @@ int64_t sock_recv(int fd, void *into, size_t room, int64_t *came_at) {
   return stamped_recv(fd, into, room, 0, came_at);
 }
 
+int64_t sock_send(int fd, const void *data, size_t length) {
+  /* not send(), for the same reason */
+  return syscall(SYS_sendto, fd, data, length, MSG_NOSIGNAL, NULL, 0);
+}
+
 int64_t sock_first_came_at(int fd) { return came_at(fd, 1); }
 
 int64_t sock_last_came_at(int fd) { return came_at(fd, INT32_MAX); }
@@ -189,6 +194,10 @@ int64_t sock_datagram_came_at(int fd) {
 int64_t sock_recv(int fd, void *into, size_t room, int64_t *came_at) {
   *came_at = 0;
   return recv(fd, into, room, 0);
+}
+
+int64_t sock_send(int fd, const void *data, size_t length) {
+  return send(fd, data, length, MSG_NOSIGNAL);
 }
 
 #endif

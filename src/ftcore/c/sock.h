@@ -36,5 +36,7 @@ int64_t sock_last_came_at(int fd);
 int64_t sock_datagram_came_at(int fd);
 /* recv() that tells when the last byte it brought came in: as above, 0 without bytes. */
 int64_t sock_recv(int fd, void *into, size_t room, int64_t *came_at);
+/* send() without a signal where the peer is gone. */
+int64_t sock_send(int fd, const void *data, size_t length);
 
 #endif

@@ -1,0 +1,238 @@
+"""A run of load: threads that drive engines, and what they have counted, gathered once a second."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Final
+
+from ftcore.engine import Engine
+from ftcore.load import Load, clock
+from ftcore.tally import Tally
+from ftnet.load.options import RATE_OPTIONS, Options
+from ftnet.load.plan import make_load
+from ftnet.load.report import Course, interval_of, result_of
+from ftnet.load.result import Interval, Result, Snapshot
+from ftnet.options import merge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Run", "run", "start"]
+
+_AHEAD: Final = 0.005  # s in which the threads are up, so that all begin together
+_EVERY: Final = 1.0  # s of an interval
+_AFTER: Final = 0.02  # s after its end when an interval is fetched
+_PROTOCOLS: Final = ("", "http/1.1", "h2", "h3")
+_RATE_AHEAD: Final = 0.002  # s in which all workers know of another rate
+
+
+def run(url: str, /, **options: Any) -> Result:
+    """Sends requests to `url` as `options` say, and returns what was found.
+
+    The options are those of `Options`, and the settings of a Client that are named in
+    `ftnet.load.options.CLIENT_NAMES` (``verify=False``, ``proxy=...``). Raises TypeError or
+    ValueError for an option that can't be, naming it, before anything is sent, and OSError where
+    the system gives no descriptors to begin with. Whatever happens after that is in the result.
+
+    Ctrl-C (KeyboardInterrupt) ends the run like `Run.stop`: the result so far is returned, with
+    ``interrupted`` True. A second one is raised.
+    """
+    started = start(url, **options)
+    try:
+        return started.result()
+    except KeyboardInterrupt:
+        started.stop()
+        return started.result()
+    finally:
+        started.stop()
+
+
+def start(url: str, /, **options: Any) -> Run:
+    """As `run`, but returns at once: ``await`` what it returns, or ask its ``result()``."""
+    return Run(Options.of(url, **options))
+
+
+class Run:
+    """A run under way. All methods may be called from any thread.
+
+    Awaiting it gives the `Result`, on any asyncio loop; an await that is cancelled leaves the run
+    alone.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._lock = threading.Lock()  # of all below
+        self._total = Tally()
+        self._last = Tally()
+        self._intervals: list[Interval] = []
+        self._result: Result | None = None
+        self._failure: BaseException | None = None
+        self._over = threading.Event()
+        self._driving, self._driven = options.workers, threading.Event()
+        self._callbacks: list[Callable[[], object]] = []
+        self._epoch, self._began = time.time(), clock()
+        self._start = self._began + round(_AHEAD * 1e9)
+        engines: list[Engine] = []
+        self._loads: list[Load] = []
+        try:
+            for index in range(options.workers):
+                engines.append(Engine())
+                self._loads.append(make_load(options, engines[-1], index, self._start))
+        except BaseException:
+            self.stop()
+            for engine in engines:
+                _drive(engine)
+            raise
+        self._drivers = [
+            threading.Thread(
+                target=self._drive, args=(engine,), name=f"ftnet-load-{index}", daemon=True
+            )
+            for index, engine in enumerate(engines)
+        ]
+        for driver in self._drivers:
+            driver.start()
+        self._gatherer = threading.Thread(target=self._gather, name="ftnet-load", daemon=True)
+        self._gatherer.start()
+
+    # --- what callers ask ---------------------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        """Whether the result is there."""
+        return self._over.is_set()
+
+    def snapshot(self) -> Snapshot:
+        """What was found until the end of the last interval; the engine is not disturbed."""
+        with self._lock:
+            last = self._intervals[-1] if self._intervals else None
+            elapsed = last.at if last else 0.0
+            total = self._result or self._so_far()
+        return Snapshot(elapsed, not (last and last.measured), total, last)
+
+    def set_rate(self, rate: float) -> None:
+        """From now on (in 2 ms) `rate` requests a second are due; stages that were to come don't.
+
+        What was due before stays due. RuntimeError in the closed model, which has no rate;
+        TypeError or ValueError for what is no rate.
+        """
+        checked = merge("set_rate", {"rate": rate}, RATE_OPTIONS)["rate"]
+        if not self.options.open_model:
+            raise RuntimeError("load: there is no rate to change in the closed model")
+        at = clock() + round(_RATE_AHEAD * 1e9)
+        for load in self._loads:
+            load.set_rate(checked, at)
+
+    def stop(self) -> None:
+        """Ends the run as its duration would: nothing new is sent, what is under way gets its
+        grace, and then the result is there, `interrupted`. Does nothing when the end has come.
+        """
+        for load in self._loads:
+            load.stop()
+
+    def result(self, timeout: float | None = None) -> Result:
+        """Waits for the result, `timeout` seconds at most. TimeoutError: it is not there yet."""
+        if not self._over.wait(timeout):
+            raise TimeoutError("load: the run is not over")
+        if self._failure is not None:
+            raise self._failure
+        assert self._result is not None
+        return self._result
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[None] = loop.create_future()
+        self._when_over(lambda: _tell(loop, told))
+        yield from told
+        return self.result()
+
+    def _when_over(self, callback: Callable[[], object]) -> None:
+        with self._lock:
+            if not self._over.is_set():
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    # --- the threads --------------------------------------------------------------------------
+
+    def _drive(self, engine: Engine) -> None:
+        try:
+            _drive(engine)
+        except BaseException as error:  # told to whoever asks for the result
+            self._failure = error
+            self.stop()
+        finally:
+            with self._lock:
+                self._driving -= 1
+                if self._driving == 0:
+                    self._driven.set()
+
+    def _gather(self) -> None:
+        """One interval after the other; then the result."""
+        at = (self._start - self._began) / 1e9 + _EVERY + _AFTER
+        try:
+            while not self._driven.wait(at - (clock() - self._began) / 1e9):
+                at += _EVERY
+                self._fetch()
+            self._fetch()
+            with self._lock:
+                self._result = self._so_far()
+        except BaseException as error:
+            self._failure = self._failure or error
+            raise
+        finally:
+            with self._lock:
+                self._over.set()
+                callbacks, self._callbacks = self._callbacks, []
+            for callback in callbacks:
+                callback()
+
+    def _fetch(self) -> None:
+        """What the engines have laid ready, as one more interval."""
+        with self._lock:
+            while True:
+                self._last.reset()
+                ready = [load.collect(self._last) for load in self._loads]
+                if not any(ready):
+                    break
+                if self._last.measured:
+                    self._total.merge(self._last)
+                self._intervals.append(interval_of(self._last, self._start))
+
+    def _so_far(self) -> Result:
+        began = self._start + round(self.options.warmup * 1e9)
+        end = max([load.ended_at or clock() for load in self._loads])
+        if not self._driven.is_set():
+            end = min(end, self._total.ended_at)
+        address, port = self._loads[0].peer
+        course = Course(
+            started=self._epoch + (began - self._began) / 1e9,
+            warmup=self.options.warmup,
+            duration=max(0.0, (end - began) / 1e9),
+            interrupted=any(load.stopped for load in self._loads),
+            cpu_workers=tuple([load.cpu / 1e9 for load in self._loads]),
+            protocol=_PROTOCOLS[max(load.http for load in self._loads)],
+            peer=f"[{address}]:{port}" if ":" in address else f"{address}:{port}" if port else "",
+        )
+        return result_of(self.options, self._total, self._intervals, course)
+
+
+def _drive(engine: Engine) -> None:
+    try:
+        while engine.tasks:
+            engine.poll()
+    finally:
+        engine.close()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, told: asyncio.Future[None]) -> None:
+    def settle() -> None:
+        if not told.done():
+            told.set_result(None)
+
+    try:
+        loop.call_soon_threadsafe(settle)
+    except RuntimeError:
+        return  # the loop was closed: nobody waits there any more

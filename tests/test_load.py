@@ -1,0 +1,381 @@
+"""Runs of load: what is sent, what is counted, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from typing import Any
+
+import pytest
+from hdrh.histogram import HdrHistogram
+
+from ftnet import load
+from ftnet.histogram import Histogram
+from tests.loads import LIMIT, checked, run
+from tests.servers.counting import OK, CountingServer, answer
+
+
+@pytest.mark.parametrize("connections", [1, 7, 200])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_as_many_requests_as_asked_for(connections: int, workers: int) -> None:
+    workers = min(workers, connections)
+    with CountingServer() as server:
+        result = run(server.url, requests=1000, connections=connections, workers=workers)
+        assert server.requests == 1000
+    assert result.counts.completed == result.counts.sent == 1000
+    assert result.counts.opened == server.connections <= connections
+    assert result.statuses == {200: 1000}
+    assert not result.errors
+    assert len(result.cpu_workers) == workers
+    assert result.protocol == "http/1.1"
+    assert result.peer == f"127.0.0.1:{server.port}"
+    assert result.counts.bytes_received == 1000 * len(OK)
+    assert result.counts.bytes_sent == sum(
+        (len(head) + 4) * times for head, times in server.heads.items()
+    )
+
+
+def test_fewer_requests_than_workers_or_connections() -> None:
+    with CountingServer() as server:
+        result = run(server.url, requests=2, connections=8, workers=4)
+        assert server.requests == result.counts.completed == 2
+
+
+@pytest.mark.parametrize("arrivals", ["constant", "poisson"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_open_model_sends_what_is_due(arrivals: str, workers: int) -> None:
+    with CountingServer() as server:
+        result = run(
+            server.url, rate=400, duration=0.5, connections=20, arrivals=arrivals, workers=workers
+        )
+        assert server.requests == result.counts.sent == result.counts.scheduled
+    if arrivals == "constant":
+        assert result.counts.scheduled == 200
+    assert result.counts.opened == server.connections
+    assert result.phases["queue"]["all"].count == result.counts.completed
+
+
+def test_the_seed_alone_says_how_many_are_due() -> None:
+    """However many workers share them."""
+    with CountingServer() as server:
+        counts = {
+            run(
+                server.url, rate=300, duration=0.3, arrivals="poisson", seed=5, workers=workers
+            ).counts.scheduled
+            for workers in (1, 2, 5)
+        }
+    assert len(counts) == 1
+
+
+def test_requests_start_when_they_are_due() -> None:
+    """A request is never early; the server sees the rate, not bursts."""
+    with CountingServer() as server:
+        result = run(server.url, rate=100, duration=1, connections=4)
+    assert result.counts.scheduled == 100
+    first = server.arrived[0]
+    for number, at in enumerate(server.arrived):
+        # the first one had to connect, so those after it may come sooner behind it
+        assert at - first >= number / 100 - 0.5
+    assert server.arrived[-1] - first >= 0.5
+
+
+def test_stages_are_ramps() -> None:
+    with CountingServer() as server:
+        result = run(server.url, stages=[(0.4, 500), (0.2, 500), (0.4, 0)], connections=30)
+        assert server.requests == result.counts.scheduled
+    assert result.counts.scheduled == 100 + 100 + 100
+    assert result.duration == pytest.approx(1.0)
+
+
+def test_think_time_is_between_answer_and_request() -> None:
+    with CountingServer() as server:
+        result = run(server.url, requests=5, connections=1, think=0.05)
+    gaps = [b - a for a, b in zip(server.arrived, server.arrived[1:], strict=False)]
+    assert min(gaps) >= 0.05
+    assert result.counts.completed == 5
+
+
+def test_a_warm_up_is_not_counted() -> None:
+    with CountingServer() as server:
+        result = run(server.url, rate=200, warmup=0.5, duration=0.5, connections=1)
+        assert server.requests == 200
+    assert result.counts.scheduled == result.counts.completed == 100
+    assert result.phases["total"]["all"].count == 100
+    assert [one.measured for one in result.intervals] == [False, True]
+    assert result.intervals[0].counts.scheduled == 100
+    assert "connect" not in result.phases  # it was made in the warm-up
+
+
+def test_a_warm_up_of_the_closed_model() -> None:
+    with CountingServer() as server:
+        result = run(server.url, requests=300, warmup=0.2, connections=5)
+        assert server.requests > 300
+    assert result.counts.completed == 300
+    assert result.warmup == 0.2
+
+
+def test_statuses_and_their_classes() -> None:
+    statuses = [200, 204, 301, 404, 500, 503]
+
+    def answers(number: int) -> bytes:
+        status = statuses[number % 6]
+        return answer(status, b"" if status == 204 else b"x")
+
+    with CountingServer(answers) as server:
+        result = run(server.url, requests=600, connections=4)
+    assert result.statuses == dict.fromkeys(statuses, 100)
+    assert {name: one.count for name, one in result.phases["total"].items()} == {
+        "all": 600,
+        "2xx": 200,
+        "3xx": 100,
+        "4xx": 100,
+        "5xx": 200,
+    }
+    assert result.counts.wrong_status == result.wrong == 300
+    assert result.error_rate == 0.5
+
+
+def test_what_a_right_answer_is_may_be_said() -> None:
+    with CountingServer(lambda number: answer(404 if number % 2 else 200, b"abc")) as server:
+        other = run(server.url, requests=10, connections=1, expect_status=404)
+        length = run(server.url, requests=10, connections=1, expect_length=3)
+        wrong = run(server.url, requests=10, connections=1, expect_length=4)
+    assert other.counts.wrong_status == 5
+    assert (length.counts.wrong_status, length.counts.wrong_length) == (5, 0)
+    assert (wrong.counts.wrong_status, wrong.counts.wrong_length) == (5, 5)
+
+
+def test_the_request_is_what_was_asked_for() -> None:
+    with CountingServer() as server:
+        run(
+            f"{server.url}path?a=b",
+            method="PUT",
+            header={"X-One": "1", "accept": "text/plain"},
+            data="body \u00e4",
+            requests=3,
+            connections=1,
+        )
+    assert server.bodies == {"body \u00e4".encode(): 3}
+    (head,) = server.heads
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "PUT /path?a=b HTTP/1.1"
+    assert f"Host: 127.0.0.1:{server.port}" in lines
+    assert {"X-One: 1", "accept: text/plain", "Content-Length: 7"} < set(lines)
+    assert not [line for line in lines if line.startswith("Accept:")]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "DELETE", "PATCH", "PURGE"])
+def test_methods(method: str) -> None:
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n" + b"x" * 10 * (method != "HEAD")
+    with CountingServer(lambda number: said) as server:
+        result = run(server.url, method=method, requests=20, connections=2)
+    assert result.statuses == {200: 20}
+    assert next(iter(server.heads)).startswith(f"{method} / ".encode())
+
+
+@pytest.mark.parametrize("kind", ["http", "https", "h2", "h3"])
+@pytest.mark.parametrize("model", ["closed", "open"])
+def test_every_version_of_http(kind: str, model: str, request: pytest.FixtureRequest) -> None:
+    server = request.getfixturevalue("caddy" if kind == "h3" else "nginx")
+    url = f"{getattr(server, 'https' if kind == 'h3' else kind)}/hello"
+    options: dict[str, Any] = {"ca": server.ca} if kind != "http" else {}
+    if kind in ("h2", "h3"):
+        options |= {"http_version": "2" if kind == "h2" else "3-only", "streams": 10}
+    if model == "open":
+        options |= {"rate": 1000, "duration": 0.2}
+    else:
+        options |= {"requests": 200}
+    result = run(url, connections=3, **options)
+    assert result.counts.completed == 200, result.errors
+    assert result.protocol == {"h2": "h2", "h3": "h3"}.get(kind, "http/1.1")
+    assert set(result.statuses) <= {200, 404}
+    phases = set(result.phases)
+    assert {"dns", "connect", "send", "ttfb", "download", "total"} <= phases
+    assert ("ssl" in phases) == (kind != "http")
+    assert ("queue" in phases) == (model == "open")
+    assert result.phases["connect"]["all"].count == result.counts.opened <= 3
+    for one in ("send", "ttfb", "download"):
+        assert result.phases[one]["all"].count == 200
+        assert result.phases[one]["all"].below == 0
+
+
+@pytest.mark.parametrize("version", ["1.1", "2-prior-knowledge"])
+def test_bodies_go_over_both_lanes(nginx: Any, version: str) -> None:
+    url = f"{nginx.http if version == '1.1' else nginx.h2c}/seen"
+    result = run(
+        url, http_version=version, method="POST", data=b"x" * 1000, requests=20, connections=2
+    )
+    assert result.counts.completed == 20
+    assert result.counts.bytes_sent > 20_000
+
+
+def test_through_a_proxy(http_proxy: Any, nginx: Any) -> None:
+    result = load.run(f"{nginx.http}/hello", proxy=http_proxy.url, requests=20, connections=2)
+    assert checked(result).statuses == {200: 20}
+
+
+def test_a_run_can_be_awaited_and_looked_at() -> None:
+    async def main(url: str) -> None:
+        run = load.start(url, duration=1.3, connections=2, trust_env=False)
+        while run.snapshot().last is None:
+            await asyncio.sleep(0.01)
+        snapshot = run.snapshot()
+        assert snapshot.last is not None
+        assert snapshot.last.counts.completed == snapshot.total.counts.completed > 0
+        assert snapshot.last.response.percentile(50) > 0
+        assert snapshot.elapsed == pytest.approx(snapshot.last.at)
+        first, second = await asyncio.gather(run, run)
+        assert first is second
+        assert first is run.result(0)
+        assert await run is first
+        assert run.done
+        assert checked(first).duration == pytest.approx(1.3)
+        assert first.counts.completed > snapshot.total.counts.completed
+
+    with CountingServer() as server:
+        asyncio.run(main(server.url))
+
+
+def test_an_await_that_is_cancelled_leaves_the_run_alone() -> None:
+    async def main(url: str) -> None:
+        run = load.start(url, duration=0.5, connections=1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(run), 0.05)
+        assert not run.done
+        assert not (await run).interrupted
+
+    with CountingServer() as server:
+        asyncio.run(main(server.url))
+
+
+def test_a_run_that_is_stopped_has_its_results_so_far() -> None:
+    with CountingServer() as server:
+        started = load.start(server.url, duration=1000, connections=3, workers=2)
+        with pytest.raises(TimeoutError):
+            started.result(0.2)
+        started.stop()
+        result = checked(started.result(LIMIT))
+        assert result.interrupted
+        assert result.counts.completed == server.requests > 0
+        assert 0.1 < result.duration < LIMIT
+        started.stop()  # nothing happens
+
+
+def test_stopped_before_it_began() -> None:
+    with CountingServer() as server:
+        started = load.start(server.url, rate=1000, duration=1000)
+        started.stop()
+        assert checked(started.result(LIMIT)).interrupted
+
+
+def test_the_rate_may_change_while_it_runs() -> None:
+    with CountingServer() as server:
+        started = load.start(server.url, rate=100, duration=1000, connections=20, workers=2)
+        _until_interval(started, 1)
+        started.set_rate(1000.0)
+        _until_interval(started, 3)
+        started.set_rate(0)
+        _until_interval(started, 5)
+        seen = server.requests
+        _until_interval(started, 6)
+        assert server.requests == seen
+        started.stop()
+        result = checked(started.result(LIMIT))
+        assert server.requests == result.counts.sent
+    targets = [one.target for one in result.intervals]
+    assert targets[0] == 100
+    assert 1000 in targets
+    assert targets[-1] == 0
+    assert result.intervals[0].counts.scheduled == pytest.approx(100, abs=10)
+    full = [one.counts.scheduled for one in result.intervals if one.target == 1000][1:]
+    assert full[0] == pytest.approx(1000, abs=200)
+
+
+def _until_interval(started: load.Run, number: int) -> None:
+    ticker = threading.Event()
+    for _ in range(2000):
+        if len(started.snapshot().total.intervals) >= number:
+            return
+        ticker.wait(0.01)
+    raise AssertionError("no interval came")
+
+
+def test_there_is_no_rate_in_the_closed_model() -> None:
+    with CountingServer() as server:
+        started = load.start(server.url, requests=1, connections=1)
+        with pytest.raises(RuntimeError, match="closed model"):
+            started.set_rate(5)
+        with pytest.raises(ValueError, match="rate must be"):
+            started.set_rate(-5)
+        started.result(LIMIT)
+
+
+def test_a_result_goes_into_json_and_its_blobs_are_hdrhistograms(nginx: Any) -> None:
+    result = run(f"{nginx.http}/hello", rate=500, duration=0.5, connections=8)
+    told = json.loads(json.dumps(result.to_dict()))
+    assert told["counts"]["completed"] == 250
+    assert told["statuses"] == {"200": 250}
+    assert told["valid"] is result.valid
+    assert told["options"]["rate"] == 500
+    blobs = [told["service"], told["response"], told["lateness"]]
+    blobs += [one for by_class in told["phases"].values() for one in by_class.values()]
+    for blob in blobs:
+        peer = HdrHistogram.decode(blob["hdr"].encode())
+        ours = Histogram.decode(blob["hdr"])
+        assert peer.get_total_count() == ours.count == blob["count"]
+        for percent in (50, 90, 99):
+            assert ours.percentile(percent) == blob[f"p{percent}"]
+        # that library rounds ranks: a value of the one before or after
+        below, above = ours.percentiles(
+            [max(0, 50 - 100 / ours.count), min(100, 50 + 100 / ours.count)]
+        )
+        assert below <= peer.get_value_at_percentile(50) <= above
+
+
+def test_histograms_are_numpy_arrays() -> None:
+    numpy = pytest.importorskip("numpy")
+    with CountingServer() as server:
+        result = run(server.url, requests=50, connections=2)
+    counts = numpy.asarray(result.response.counts)
+    assert counts.sum() == 50
+    assert len(counts) == len(numpy.asarray(result.response.values))
+    values, times = result.response.to_numpy()
+    assert times.sum() == 50
+    assert times.min() > 0
+    assert values.max() == result.response.percentile(100)
+    assert result.response.percentile(50) in values
+
+
+def test_phases_add_up_to_the_service_time(nginx: Any) -> None:
+    result = run(f"{nginx.http}/hello", requests=2000, connections=4)
+    total = sum(result.phases[name]["all"].sum for name in ("send", "ttfb", "download"))
+    # an answer that came in before the kernel was back from sending lasts from its end
+    assert total == pytest.approx(result.service.sum, rel=0.05)
+
+
+def test_each_run_leaves_nothing_behind(nginx: Any) -> None:
+    import ftcore
+    from ftcore import courier, wire
+
+    before = ftcore.counters()
+    for options in ({}, {"http_version": "2", "ca": nginx.ca}):
+        url = nginx.h2 if options else nginx.http
+        run(f"{url}/hello", requests=100, connections=5, workers=2, **options)
+    after = ftcore.counters()
+    assert {name: after[name] for name in ("transfers", "engines", "multis")} == {
+        name: before[name] for name in ("transfers", "engines", "multis")
+    }
+    assert wire.alive() == courier.alive() == 0
+
+
+def test_memory_stays_flat(nginx: Any) -> None:
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * 4096
+
+    url = f"{nginx.http}/hello"
+    run(url, requests=20_000, connections=32)
+    before = resident()
+    run(url, requests=100_000, connections=32)
+    assert resident() - before < 4 << 20
