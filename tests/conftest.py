@@ -107,17 +107,44 @@ def no_proxies_around() -> Iterator[None]:
 # --- the lanes ------------------------------------------------------------------------------------
 
 
-#: What runs over both lanes, libcurl's and the native one; all else has the one that the rule gives.
+#: What runs over both lanes, libcurl's and the native one; all else has the one of the rule.
 BOTH_LANES = frozenset(
-    """
-    test_back_pressure test_callbacks test_chunks test_download test_download_kept
-    test_download_many test_download_progress test_download_resume test_drivers test_leaks
-    test_lifecycle test_lifecycle_abort test_lifecycle_callbacks test_profile
-    test_profile_failures test_profile_properties test_redirects_cookies test_request
-    test_request_header test_response test_tls test_upload test_upload_many test_upload_task
-    test_connect_faults test_download_faults test_handle_reuse test_http_faults test_injection
-    test_redirects test_rough_but_right test_timeouts test_upload_faults test_upload_files
-    """.split()
+    (
+        "test_back_pressure",
+        "test_callbacks",
+        "test_chunks",
+        "test_download",
+        "test_download_kept",
+        "test_download_many",
+        "test_download_progress",
+        "test_download_resume",
+        "test_drivers",
+        "test_leaks",
+        "test_lifecycle",
+        "test_lifecycle_abort",
+        "test_lifecycle_callbacks",
+        "test_profile",
+        "test_profile_failures",
+        "test_profile_properties",
+        "test_redirects_cookies",
+        "test_request",
+        "test_request_header",
+        "test_response",
+        "test_tls",
+        "test_upload",
+        "test_upload_many",
+        "test_upload_task",
+        "test_connect_faults",
+        "test_download_faults",
+        "test_handle_reuse",
+        "test_http_faults",
+        "test_injection",
+        "test_redirects",
+        "test_rough_but_right",
+        "test_timeouts",
+        "test_upload_faults",
+        "test_upload_files",
+    )
 )
 #: Names of parameters that ask for what only libcurl speaks.
 NOT_NATIVE = frozenset(("h2", "h2c", "h3"))

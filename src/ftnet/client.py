@@ -102,8 +102,8 @@ class Client:
     (64 MiB); ``estimate_private_hosts`` (True) whether private and loopback addresses count in
     `network_quality`, as they do not in Chromium.
 
-    FTNET_LANE of the environment, looked at when a Client is made, pins what serves its requests, for
-    debugging: "libcurl", or "native" (ftnet's own HTTP/1.1) wherever that can; "auto" is the default.
+    FTNET_LANE of the environment, looked at when a Client is made, pins what serves its requests,
+    for debugging: "libcurl", or "native" (ftnet's own HTTP/1.1) wherever that can; default "auto".
 
     Raises TypeError or ValueError for a setting that can't be, naming it.
     """
@@ -136,7 +136,7 @@ class Client:
         self.tunnels_through: str | None = _http_proxy(checked)
         # nothing between it and the server, or asked of it, that only libcurl knows
         self.direct: bool = (
-            _proxy(checked) == "" and checked["doh_url"] is None and not checked["cookies"]
+            proxy_of(checked) == "" and checked["doh_url"] is None and not checked["cookies"]
         )
         self.pools: dict[dispatch.Driver, Pool] = {}
         self._origins: dict[str, int] = {}
