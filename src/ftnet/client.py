@@ -120,7 +120,6 @@ class Client:
         self.lane = _lane()
         self.settings = engine_settings(checked, "max_body_bytes" in settings)
         self._quality = Quality(checked["estimate_private_hosts"])
-        self._closed = False
         self.timeout: float = checked["timeout"]
         self.http_version: str | None = checked["http_version"]
         agent = checked["user_agent"]
@@ -144,6 +143,7 @@ class Client:
         self.plans: dict[str, Plan] = {}
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        self._closed = False
 
     def request(self, options: Mapping[str, Any] | None = None, /, **kw: Any) -> RequestTask:
         """As `ftnet.request`, with this client's connections and settings."""
