@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 import resource
-import socket as python_socket
 from collections.abc import Callable
 from typing import Any
 
@@ -130,7 +129,6 @@ def test_close_ends_when_the_peer_does_not_read(plain: ft.Client) -> None:
 
 def test_close_waits_for_a_slow_peer_longer_than_its_limit(plain: ft.Client) -> None:
     def reads_slowly(peer: Peer) -> None:
-        peer.sock.setsockopt(python_socket.SOL_SOCKET, python_socket.SO_RCVBUF, 65536)
         try:
             while True:
                 peer.read()
@@ -138,7 +136,7 @@ def test_close_waits_for_a_slow_peer_longer_than_its_limit(plain: ft.Client) -> 
         except Gone:
             return
 
-    with AwkwardServer(reads_slowly) as server:
+    with AwkwardServer(reads_slowly, receive_buffer=65536) as server:
         task, story = connected(plain, server, closeTimeout=0.5)
         task.write(b"x" * 12 * MEGABYTE)
         task.close()
@@ -258,13 +256,12 @@ def fill(task: ft.TCPSocket, data: bytes) -> int:
 def test_a_peer_that_does_not_read_bounds_what_waits() -> None:
     with (
         growth() as grown,
-        AwkwardServer(waits) as server,
+        AwkwardServer(waits, receive_buffer=65536) as server,
         ft.Client(**LIMITED) as client,
     ):
         task, story = connected(client, server)
-        drained = story.note("drain")
-        task.onDrain(drained)
         written = fill(task, b"x" * 50_000)
+        task.onDrain(story.note("drain"))
         assert MEGABYTE <= task.bufferedAmount < MEGABYTE + 50_000
         for _ in range(3):
             task.write(b"too much")

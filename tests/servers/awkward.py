@@ -24,6 +24,7 @@ from typing import Self
 import trustme
 
 LIMIT = 10.0  # seconds a test waits for something that takes milliseconds when it works
+SEGMENT = 512  # bytes; several fit into whatever window a small receive buffer opens
 
 
 class Gone(Exception):
@@ -168,7 +169,16 @@ class AwkwardServer:
         tls: ssl.SSLContext | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        receive_buffer: int = 0,
     ) -> None:
+        """A server with a small `receive_buffer` (bytes) soon makes the client wait.
+
+        It asks for short segments as well. A segment on loopback is else as long as half of the
+        largest window so far, and Linux offers less than that once short ones have shown what
+        their memory costs. Such a client can't send one whole segment, though the server reads: it
+        waits for the timer of closed windows each time (RFC 9293 3.8.6), for two kilobytes in
+        0.2 s. Short segments also keep the client's own kernel from taking megabytes.
+        """
         self.behaviour = behaviour
         self.tls = tls
         self.host = host
@@ -183,6 +193,9 @@ class AwkwardServer:
         self._threads: list[threading.Thread] = []
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, port), family=family, backlog=4096)
+        if receive_buffer:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
         self.port: int = self._listener.getsockname()[1]
         self._waker, self._wakee = socket.socketpair()
         self._acceptor = threading.Thread(target=self._accept, name="awkward-accept")

@@ -295,9 +295,7 @@ class HostileServer(AwkwardServer):
                 if not self.stopping.is_set():
                     raise AssertionError(f"the peer waited for {LIMIT} s") from error
 
-        super().__init__(run, tls=tls)
-        if receive_buffer:
-            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        super().__init__(run, tls=tls, receive_buffer=receive_buffer)
         self.sockets: list[WsPeer] = []
         self.reached = threading.Event()  # a behaviour is where the test waits for it
         self.counts: list[int] = []  # what a behaviour has to tell
