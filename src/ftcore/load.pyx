@@ -128,7 +128,7 @@ cdef void note_send(lane *a, const trip *t) noexcept nogil:
 cdef void read_wire(lane *a, trip *t) noexcept nogil:
     """What its wire, if any, knows of the request so far."""
     cdef wire *w = a.w
-    t.fresh = w != NULL and w.begun == 1
+    t.fresh = False
     t.sent = 0
     if w == NULL or w.began_at < a.taken or w.sent == 0:
         return
@@ -136,7 +136,8 @@ cdef void read_wire(lane *a, trip *t) noexcept nogil:
     t.sent, t.received, t.body = w.sent, w.received, a.body
     t.status = w.reader.head.status
     t.http = 1
-    if t.fresh:
+    if w.begun == 1:
+        t.fresh = True
         memset(&t.ph, 0, sizeof(t.ph))
         wire_read_phases(w, &t.ph, a.taken)
 
@@ -164,6 +165,8 @@ cdef void record_answer(lane *a, const trip *t) noexcept nogil:
     cdef generator *g = a.g
     cdef tally *to = counting(g, t.last_at)
     cdef int64_t spans[TALLY_SPANS]
+    # one that was answered, and never sent as a whole, was being sent until then
+    cdef int64_t sent_at = t.sent_at if t.sent_at else max(t.first_at, t.began_at)
     if t.last_at <= g.end_at:
         to.counts[TALLY_ANSWERED] += 1
     if to.measured and not a.measured:
@@ -181,9 +184,9 @@ cdef void record_answer(lane *a, const trip *t) noexcept nogil:
         spans[TALLY_QUEUE] = max(a.taken - a.due, 0)
     if t.fresh:
         read_connect(&t.ph, spans)
-    spans[TALLY_SEND] = t.sent_at - t.began_at
-    spans[TALLY_TTFB] = max(t.first_at - t.sent_at, 0)
-    spans[TALLY_DOWNLOAD] = max(t.last_at - max(t.first_at, t.sent_at), 0)
+    spans[TALLY_SEND] = sent_at - t.began_at
+    spans[TALLY_TTFB] = max(t.first_at - sent_at, 0)
+    spans[TALLY_DOWNLOAD] = max(t.last_at - max(t.first_at, sent_at), 0)
     spans[TALLY_TOTAL] = t.last_at - a.due
     spans[TALLY_SERVICE] = t.last_at - t.began_at
     tally_record(to, tally_class(t.status), spans)
@@ -307,7 +310,7 @@ cdef void on_over(courier *c, int result) noexcept nogil:
         g.active.counts[TALLY_OPENED] += 1
         g.port = c.t.ph.port
         memcpy(g.ip, c.t.ph.ip, sizeof(g.ip))
-    if result or c.t.status < 100:
+    if result or not 100 <= c.t.status <= 999:
         if c.opened_at and not c.t.fresh:
             g.active.counts[TALLY_CONNECT_FAILED] += 1
         fail(a, result if result else CURLE_WEIRD_SERVER_REPLY, c.os_errno, c.error)
@@ -433,7 +436,7 @@ cdef void start_due(generator *g) noexcept nogil:
         schedule_take(&g.due)
         take_up(a, due, now)
     g.starting = False
-    if g.left != 0 and g.due.due != INT64_MAX and (g.warm.last != NULL or g.cold.last != NULL):
+    if g.left != 0 and g.due.due < g.end_at and (g.warm.last != NULL or g.cold.last != NULL):
         reactor_timer_set(g.r, &g.due_timer, g.due.due)
     else:
         reactor_timer_clear(g.r, &g.due_timer)
