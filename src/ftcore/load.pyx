@@ -49,6 +49,7 @@ cdef extern from "c/schedule.h" nogil:
     int schedule_copy(schedule *, const schedule *)
     void schedule_free(schedule *)
     void schedule_take(schedule *)
+    void schedule_shift(schedule *, int64_t)
     int schedule_set_rate(schedule *, int64_t, double)
     double schedule_rate(const schedule *, int64_t)
 
@@ -669,16 +670,15 @@ cdef void change_rate(generator *g) noexcept nogil:
 
 @cython.final
 cdef class Load(Operation):
-    """One worker's share of a run. It begins when it is made; all times are ns."""
+    """One worker's share of a run, from `begin` on; all times are ns."""
 
     def __cinit__(
         self, Engine engine not None, Settings settings not None, *, bytes url not None,
         bytes head not None, bytes body not None, bint for_head, bint idempotent, verb, lines,
         long http_version, int connections, int streams, bint open_model, stages, double rate_after,
-        bint poisson, uint64_t seed, uint64_t first, uint64_t every, int64_t start, int64_t warmup,
-        int64_t duration, int64_t requests,
-        int64_t think, int64_t timeout, int64_t grace, int64_t late_after, statuses,
-        int64_t length,
+        bint poisson, uint64_t seed, uint64_t first, uint64_t every, int64_t warmup,
+        int64_t duration, int64_t requests, int64_t think, int64_t timeout, int64_t grace,
+        int64_t late_after, statuses, int64_t length,
     ):
         cdef generator *g = &self.g
         self.settings = settings
@@ -699,9 +699,8 @@ cdef class Load(Operation):
         g.request.body_length = len(body)
         g.idempotent = idempotent
         g.open = open_model
-        g.start = start
-        g.measure_at = start + warmup
-        g.end_at = INT64_MAX if duration < 0 else g.measure_at + duration
+        g.measure_at = warmup  # from the start, which `begin` adds
+        g.end_at = INT64_MAX if duration < 0 else warmup + duration
         g.think, g.timeout, g.grace, g.late_after = think, timeout, grace, late_after
         g.left = requests
         g.length = length
@@ -724,7 +723,18 @@ cdef class Load(Operation):
         g.o.command = on_command
         g.o.owner = <void *>self
         g.o.place = g
-        engine.submit(self, &g.o, COMMAND_START)
+        self.home = engine
+
+    def begin(self, int64_t start):
+        """Once: at `start` on the engine's clock the run begins."""
+        cdef generator *g = &self.g
+        g.start = start
+        g.measure_at += start
+        if g.end_at != INT64_MAX:
+            g.end_at += start
+        schedule_shift(&g.due, start)
+        schedule_shift(&g.lead, start)
+        self.home.submit(self, &g.o, COMMAND_START)
 
     def __dealloc__(self):
         cdef int i
@@ -751,7 +761,7 @@ cdef class Load(Operation):
             for i in range(count):
                 given[i].length, given[i].at_start, given[i].at_end = stages[i]
             failed = schedule_init(
-                &self.g.due, given, count, after, self.g.start, poisson, seed, first, every)
+                &self.g.due, given, count, after, 0, poisson, seed, first, every)
         finally:
             free(given)
         if failed or schedule_copy(&self.g.lead, &self.g.due):
@@ -818,7 +828,7 @@ cdef class Load(Operation):
         self.post(COMMAND_ABORT)
 
     cdef int post(self, unsigned command) except -1:
-        if not self.over:
+        if self.engine is not None and not self.over:
             reactor_post(self.g.r, &self.g.o, command)
         return 0
 
