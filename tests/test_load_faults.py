@@ -157,6 +157,20 @@ def test_answers_that_are_none(said: bytes, kind: Any) -> None:
     assert kind in (None, result.errors[0].errno)
 
 
+def test_an_answer_before_the_request_was_sent(socket_loop: Any) -> None:
+    """Of a body that the server does not want to read: sending lasts until the answer."""
+    with Stage(socket_loop, [Answer(early=True, then="close")]) as stage:
+        result = run(
+            f"{stage.url}/0", method="POST", data=b"x" * 8_000_000, requests=5, connections=1
+        )
+    assert result.counts.completed + result.counts.failed == 5
+    assert all(
+        one.below == one.above == 0
+        for by_class in result.phases.values()
+        for one in by_class.values()
+    )
+
+
 ANSWERS = st.lists(
     st.builds(
         Answer,

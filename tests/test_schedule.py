@@ -121,6 +121,20 @@ def test_the_kth_is_due_when_k_were(kernels: Kernels, stages: Stages, after: flo
         assert due_by(stages, after, ns + 1000) >= k - Fraction(1, 1000)
 
 
+@given(shift=st.integers(0, 10**15), poisson=st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_a_schedule_begins_when_it_is_told_to(kernels: Kernels, shift: int, poisson: bool) -> None:
+    def made() -> Schedule:
+        return Schedule(kernels, [(SECOND, 5.0, 50.0)], 20.0, poisson=poisson)
+
+    later = made()
+    kernels.lib.schedule_shift(later.s, shift)
+    assert [ns - shift for ns in later.take(60)] == made().take(60)
+    empty = Schedule(kernels)
+    kernels.lib.schedule_shift(empty.s, shift)
+    assert empty.due == NEVER
+
+
 def test_nothing_is_due_when_the_rate_is_none(kernels: Kernels) -> None:
     assert Schedule(kernels).due == NEVER
     s = Schedule(kernels, [(2 * SECOND, 10.0, 0.0)])

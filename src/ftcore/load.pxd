@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from ftcore.connection cimport connecting
 from ftcore.courier cimport courier, errand
-from ftcore.engine cimport Operation
+from ftcore.engine cimport Engine, Operation
 from ftcore.multi cimport multi
 from ftcore.op cimport atomic_word, op
 from ftcore.reactor cimport deferred, reactor, timer_node
@@ -101,6 +101,7 @@ cdef struct generator:
 
 cdef class Load(Operation):
     cdef generator g
+    cdef Engine home
     cdef Settings settings
     cdef Tally first
     cdef Tally second

@@ -29,7 +29,6 @@ class Load(Operation):
         seed: int,
         first: int,
         every: int,
-        start: int,
         warmup: int,
         duration: int,
         requests: int,
@@ -40,6 +39,7 @@ class Load(Operation):
         statuses: Collection[int],
         length: int,
     ) -> None: ...
+    def begin(self, start: int) -> None: ...
     @property
     def over(self) -> bool: ...
     @property

@@ -49,6 +49,7 @@ cdef extern from "c/schedule.h" nogil:
     int schedule_copy(schedule *, const schedule *)
     void schedule_free(schedule *)
     void schedule_take(schedule *)
+    void schedule_shift(schedule *, int64_t)
     int schedule_set_rate(schedule *, int64_t, double)
     double schedule_rate(const schedule *, int64_t)
 
@@ -128,7 +129,7 @@ cdef void note_send(lane *a, const trip *t) noexcept nogil:
 cdef void read_wire(lane *a, trip *t) noexcept nogil:
     """What its wire, if any, knows of the request so far."""
     cdef wire *w = a.w
-    t.fresh = w != NULL and w.begun == 1
+    t.fresh = False
     t.sent = 0
     if w == NULL or w.began_at < a.taken or w.sent == 0:
         return
@@ -136,7 +137,8 @@ cdef void read_wire(lane *a, trip *t) noexcept nogil:
     t.sent, t.received, t.body = w.sent, w.received, a.body
     t.status = w.reader.head.status
     t.http = 1
-    if t.fresh:
+    if w.begun == 1:
+        t.fresh = True
         memset(&t.ph, 0, sizeof(t.ph))
         wire_read_phases(w, &t.ph, a.taken)
 
@@ -164,6 +166,8 @@ cdef void record_answer(lane *a, const trip *t) noexcept nogil:
     cdef generator *g = a.g
     cdef tally *to = counting(g, t.last_at)
     cdef int64_t spans[TALLY_SPANS]
+    # one that was answered, and never sent as a whole, was being sent until then
+    cdef int64_t sent_at = t.sent_at if t.sent_at else max(t.first_at, t.began_at)
     if t.last_at <= g.end_at:
         to.counts[TALLY_ANSWERED] += 1
     if to.measured and not a.measured:
@@ -181,9 +185,9 @@ cdef void record_answer(lane *a, const trip *t) noexcept nogil:
         spans[TALLY_QUEUE] = max(a.taken - a.due, 0)
     if t.fresh:
         read_connect(&t.ph, spans)
-    spans[TALLY_SEND] = t.sent_at - t.began_at
-    spans[TALLY_TTFB] = max(t.first_at - t.sent_at, 0)
-    spans[TALLY_DOWNLOAD] = max(t.last_at - max(t.first_at, t.sent_at), 0)
+    spans[TALLY_SEND] = sent_at - t.began_at
+    spans[TALLY_TTFB] = max(t.first_at - sent_at, 0)
+    spans[TALLY_DOWNLOAD] = max(t.last_at - max(t.first_at, sent_at), 0)
     spans[TALLY_TOTAL] = t.last_at - a.due
     spans[TALLY_SERVICE] = t.last_at - t.began_at
     tally_record(to, tally_class(t.status), spans)
@@ -307,7 +311,7 @@ cdef void on_over(courier *c, int result) noexcept nogil:
         g.active.counts[TALLY_OPENED] += 1
         g.port = c.t.ph.port
         memcpy(g.ip, c.t.ph.ip, sizeof(g.ip))
-    if result or c.t.status < 100:
+    if result or not 100 <= c.t.status <= 999:
         if c.opened_at and not c.t.fresh:
             g.active.counts[TALLY_CONNECT_FAILED] += 1
         fail(a, result if result else CURLE_WEIRD_SERVER_REPLY, c.os_errno, c.error)
@@ -433,7 +437,7 @@ cdef void start_due(generator *g) noexcept nogil:
         schedule_take(&g.due)
         take_up(a, due, now)
     g.starting = False
-    if g.left != 0 and g.due.due != INT64_MAX and (g.warm.last != NULL or g.cold.last != NULL):
+    if g.left != 0 and g.due.due < g.end_at and (g.warm.last != NULL or g.cold.last != NULL):
         reactor_timer_set(g.r, &g.due_timer, g.due.due)
     else:
         reactor_timer_clear(g.r, &g.due_timer)
@@ -666,16 +670,15 @@ cdef void change_rate(generator *g) noexcept nogil:
 
 @cython.final
 cdef class Load(Operation):
-    """One worker's share of a run. It begins when it is made; all times are ns."""
+    """One worker's share of a run, from `begin` on; all times are ns."""
 
     def __cinit__(
         self, Engine engine not None, Settings settings not None, *, bytes url not None,
         bytes head not None, bytes body not None, bint for_head, bint idempotent, verb, lines,
         long http_version, int connections, int streams, bint open_model, stages, double rate_after,
-        bint poisson, uint64_t seed, uint64_t first, uint64_t every, int64_t start, int64_t warmup,
-        int64_t duration, int64_t requests,
-        int64_t think, int64_t timeout, int64_t grace, int64_t late_after, statuses,
-        int64_t length,
+        bint poisson, uint64_t seed, uint64_t first, uint64_t every, int64_t warmup,
+        int64_t duration, int64_t requests, int64_t think, int64_t timeout, int64_t grace,
+        int64_t late_after, statuses, int64_t length,
     ):
         cdef generator *g = &self.g
         self.settings = settings
@@ -696,9 +699,8 @@ cdef class Load(Operation):
         g.request.body_length = len(body)
         g.idempotent = idempotent
         g.open = open_model
-        g.start = start
-        g.measure_at = start + warmup
-        g.end_at = INT64_MAX if duration < 0 else g.measure_at + duration
+        g.measure_at = warmup  # from the start, which `begin` adds
+        g.end_at = INT64_MAX if duration < 0 else warmup + duration
         g.think, g.timeout, g.grace, g.late_after = think, timeout, grace, late_after
         g.left = requests
         g.length = length
@@ -721,7 +723,18 @@ cdef class Load(Operation):
         g.o.command = on_command
         g.o.owner = <void *>self
         g.o.place = g
-        engine.submit(self, &g.o, COMMAND_START)
+        self.home = engine
+
+    def begin(self, int64_t start):
+        """Once: at `start` on the engine's clock the run begins."""
+        cdef generator *g = &self.g
+        g.start = start
+        g.measure_at += start
+        if g.end_at != INT64_MAX:
+            g.end_at += start
+        schedule_shift(&g.due, start)
+        schedule_shift(&g.lead, start)
+        self.home.submit(self, &g.o, COMMAND_START)
 
     def __dealloc__(self):
         cdef int i
@@ -748,7 +761,7 @@ cdef class Load(Operation):
             for i in range(count):
                 given[i].length, given[i].at_start, given[i].at_end = stages[i]
             failed = schedule_init(
-                &self.g.due, given, count, after, self.g.start, poisson, seed, first, every)
+                &self.g.due, given, count, after, 0, poisson, seed, first, every)
         finally:
             free(given)
         if failed or schedule_copy(&self.g.lead, &self.g.due):
@@ -815,7 +828,7 @@ cdef class Load(Operation):
         self.post(COMMAND_ABORT)
 
     cdef int post(self, unsigned command) except -1:
-        if not self.over:
+        if self.engine is not None and not self.over:
             reactor_post(self.g.r, &self.g.o, command)
         return 0
 

@@ -101,6 +101,12 @@ void schedule_free(schedule *s) {
   s->stages = NULL;
 }
 
+void schedule_shift(schedule *s, int64_t ns) {
+  if (s->due != SCHEDULE_NEVER) s->due += ns;
+  s->at_start += ns;
+  s->first_start += ns;
+}
+
 void schedule_take(schedule *s) {
   if (s->poisson)
     for (uint64_t i = 0; i < s->every; i++) s->place += step(s);

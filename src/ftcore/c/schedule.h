@@ -41,6 +41,8 @@ int schedule_init(schedule *s, const schedule_stage *stages, int count, double a
 /* The same from here on. 0, or -1. */
 int schedule_copy(schedule *s, const schedule *other);
 void schedule_free(schedule *s);
+/* Everything is due so much later. Before the first is taken. */
+void schedule_shift(schedule *s, int64_t ns);
 /* From the one that is due next to the one after. */
 void schedule_take(schedule *s);
 /* From `at` on the rate is another; stages that were to come are gone. 0, or -1. */

@@ -75,8 +75,8 @@ def is_native(options: Options, checked: Mapping[str, Any]) -> bool:
     return options.http_version in (None, "1.1") and not proxied and not checked["doh_url"]
 
 
-def make_load(options: Options, engine: Engine, index: int, start_ns: int) -> Load:
-    """The share of worker `index`, which begins at `start_ns` on the engine's clock."""
+def make_load(options: Options, engine: Engine, index: int) -> Load:
+    """The share of worker `index`."""
     checked = check_client_settings(options.settings)
     settings = engine_settings(checked, limits_chunks=False)
     agent = checked["user_agent"]
@@ -104,7 +104,6 @@ def make_load(options: Options, engine: Engine, index: int, start_ns: int) -> Lo
         seed=options.seed,
         first=index,
         every=workers,
-        start=start_ns,
         warmup=_ns(options.warmup),
         duration=-1 if options.duration is None else _ns(options.duration),
         requests=-1 if requests is None else share(requests, index, workers),

@@ -73,19 +73,21 @@ class Run:
         self._over = threading.Event()
         self._driving, self._driven = options.workers, threading.Event()
         self._callbacks: list[Callable[[], object]] = []
-        self._epoch, self._began = time.time(), clock()
-        self._start = self._began + round(_AHEAD * 1e9)
         engines: list[Engine] = []
         self._loads: list[Load] = []
         try:
             for index in range(options.workers):
                 engines.append(Engine())
-                self._loads.append(make_load(options, engines[-1], index, self._start))
+                self._loads.append(make_load(options, engines[-1], index))
         except BaseException:
-            self.stop()
+            self._loads.clear()  # what they have is of the engines
             for engine in engines:
-                _drive(engine)
+                engine.close()
             raise
+        self._epoch, self._began = time.time(), clock()
+        self._start = self._began + round(_AHEAD * 1e9)
+        for load in self._loads:
+            load.begin(self._start)
         self._drivers = [
             threading.Thread(
                 target=self._drive, args=(engine,), name=f"ftnet-load-{index}", daemon=True
@@ -159,11 +161,13 @@ class Run:
 
     def _drive(self, engine: Engine) -> None:
         try:
-            _drive(engine)
+            while engine.tasks:
+                engine.poll()
         except BaseException as error:  # told to whoever asks for the result
             self._failure = error
             self.stop()
         finally:
+            engine.close()
             with self._lock:
                 self._driving -= 1
                 if self._driving == 0:
@@ -217,14 +221,6 @@ class Run:
             peer=f"[{address}]:{port}" if ":" in address else f"{address}:{port}" if port else "",
         )
         return result_of(self.options, self._total, self._intervals, course)
-
-
-def _drive(engine: Engine) -> None:
-    try:
-        while engine.tasks:
-            engine.poll()
-    finally:
-        engine.close()
 
 
 def _tell(loop: asyncio.AbstractEventLoop, told: asyncio.Future[None]) -> None:
