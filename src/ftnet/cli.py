@@ -114,7 +114,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line; each sub-command's namespace has ``run``, the function to call."""
     parser = argparse.ArgumentParser(
         prog="ftnet",
-        description="HTTP requests, with the true time of every phase, WebSockets, TCP and UDP.",
+        description="HTTP requests, with the true time of every phase, one or many; WebSockets, TCP and"
+        " UDP.",
         epilog="Each command explains itself: ftnet request --help",
         allow_abbrev=False,
     )
@@ -151,7 +152,7 @@ def add_connection_options(
         version.add_argument(
             flag, dest="http_version", action="store_const", const=value, help=text
         )
-    _add_route_options(group)
+    add_route_options(group)
     _add_max_time(group, "the whole request, queueing included", max_time)
     group.add_argument(
         "--max-filesize", metavar="BYTES", type=positive, help="refuse a larger body (exit 63)"
@@ -159,7 +160,8 @@ def add_connection_options(
     add_tls_options(parser)
 
 
-def _add_route_options(group: argparse._ArgumentGroup) -> None:
+def add_route_options(group: argparse._ArgumentGroup) -> None:
+    """Adds the options of `client_settings` that are about the way to the server."""
     add = group.add_argument
     add("-x", "--proxy", metavar="URL", help="http, https, socks5 or socks5h proxy")
     add("--noproxy", metavar="HOSTS", help="hosts to reach directly, by commas")
@@ -174,7 +176,8 @@ def add_resolve_option(add: Callable[..., Any]) -> None:
         help="use this address for HOST:PORT instead of asking DNS (may be repeated)")  # fmt: skip
 
 
-def _add_header_option(add: Callable[..., Any]) -> None:
+def add_header_option(add: Callable[..., Any]) -> None:
+    """Adds ``-H``, to be read as a list of names and values."""
     add("-H", "--header", metavar="'NAME: VALUE'", type=header_line, action="append", default=[],
         dest="headers", help="header to send (may be repeated)")  # fmt: skip
 
@@ -317,7 +320,7 @@ def request_command(commands: Subparsers) -> None:
         help="body, sent as a form unless -H says otherwise; @FILE or @- (stdin) goes byte for"
         " byte; several are joined by &")  # fmt: skip
     add_body("--data-json", metavar="JSON", help="body, sent as JSON; @FILE and @- as for -d")
-    _add_header_option(add)
+    add_header_option(add)
     add("-I", "--head", action="store_true", help="send HEAD and print the header")
     add("-L", "--location", action=argparse.BooleanOptionalAction, default=True,
         help="follow redirects (on unless switched off)")  # fmt: skip
@@ -394,7 +397,7 @@ def download_command(commands: Subparsers) -> None:
 
 
 def _add_file_options(add: Callable[..., Any]) -> None:
-    _add_header_option(add)
+    add_header_option(add)
     add("--profile", action="store_true", help="draw the phases of the request to stderr")
     add("--json", action="store_true", help="print one JSON object: status, header, profile, ...")
     add("-s", "--silent", action="store_true", dest="quiet", help="nothing but error messages")
@@ -504,7 +507,7 @@ def ws_command(commands: Subparsers) -> None:
 
     group = parser.add_argument_group("connection")
     add = group.add_argument
-    _add_header_option(add)
+    add_header_option(add)
     add("--subprotocol", metavar="NAME", action="append", default=[], dest="subprotocols",
         help="sub-protocol to offer (may be repeated, the preferred first)")  # fmt: skip
     add("--compress", action="store_true", help="offer permessage-deflate")
@@ -513,7 +516,7 @@ def ws_command(commands: Subparsers) -> None:
         " (default: none, on a terminal 10; 0: none)")  # fmt: skip
     add("--max-message", metavar="BYTES", type=positive,
         help="refuse a larger message (exit 63; default: 64 MiB)")  # fmt: skip
-    _add_route_options(group)
+    add_route_options(group)
     _add_max_time(group, "the opening", 60.0)
     add_tls_options(parser)
     parser.set_defaults(run=_run_ws, http_version=None, max_filesize=None)
@@ -537,6 +540,13 @@ def udp_command(commands: Subparsers) -> None:
     from ftnet.cli_sockets import add_udp
 
     add_udp(commands)
+
+
+def load_command(commands: Subparsers) -> None:
+    """``ftnet load``: many requests, and how they were answered."""
+    from ftnet.cli_load import add_load
+
+    add_load(commands)
 
 
 def doctor_command(commands: Subparsers) -> None:
@@ -571,5 +581,6 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     ws_command,
     tcp_command,
     udp_command,
+    load_command,
     doctor_command,
 )

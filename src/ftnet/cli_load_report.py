@@ -1,0 +1,385 @@
+"""The report of ``ftnet load``: a `Result` goes in, lines come out, the verdict first.
+
+Times are milliseconds, in tables with as many decimals as the largest has room for. What there is
+none of, or too little to tell, is ``-``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from ftnet.load.checks import Outcome, enough
+from ftnet.terminal import BOLD, DIM, RED, YELLOW, Style, displayable_as, fitted, paint
+from ftnet.waterfall import human_bytes, joined
+
+if TYPE_CHECKING:
+    from ftcore.histogram import Histogram
+    from ftnet.load.options import Options
+    from ftnet.load.result import Result, Verdict
+
+#: Phases by the names that the other commands have for them.
+PHASE_LABELS: Final = {
+    "queue": "queue",
+    "dns": "DNS",
+    "connect": "connect",
+    "ssl": "TLS",
+    "send": "send",
+    "ttfb": "wait (TTFB)",
+    "download": "download",
+    "total": "total",
+}
+_PERCENTS: Final = (50.0, 75.0, 90.0, 99.0, 99.9)
+_LABEL, _COLUMN, _COUNT, _SHARE = 13, 9, 12, 8  # columns
+_KEY = 15
+_MOST_ERRORS, _MOST_STATUSES = 12, 20
+
+
+# ---- numbers
+
+
+def count(number: float) -> str:
+    """``12,345``."""
+    return f"{number:,.0f}"
+
+
+def rate(number: float) -> str:
+    """A number a second: ``12,345``, ``123.4``."""
+    return f"{number:,.0f}" if number >= 1000 or number == int(number) else f"{number:.1f}"
+
+
+def percent(share: float) -> str:
+    """``0 %``, ``0.0123 %``, ``99.9 %``; 0 and 100 are said of all and none alone."""
+    if share in (0, 1):
+        return f"{share * 100:.0f} %"
+    if 0.999 < share < 1:
+        return f"{min(math.floor(share * 1e5) / 1e3, 99.999):.5g} %"
+    return f"{max(share * 100, 0.0001):.3g} %"
+
+
+def seconds(value: float) -> str:
+    """``250 ms``, ``10 s``, ``1 m 30 s``."""
+    if value < 1:
+        return f"{value * 1000:.3g} ms"
+    if value < 60:
+        return f"{value:.3g} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
+    return " ".join(f"{number} {unit}" for number, unit in parts if number)
+
+
+def duration(value: float) -> str:
+    """A measured time in the unit that suits it: ``12.3 µs``, ``1.23 ms``, ``2.5 s``."""
+    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):
+        if value * factor >= 1:
+            return f"{value * factor:.3g} {unit}" if value < 1000 else f"{value:,.0f} s"
+    return f"{value * 1e9:.0f} ns"
+
+
+def digits(largest_ns: float) -> int:
+    """Decimals for a table of milliseconds with this one in it."""
+    return 3 if largest_ns < 1e9 else 2 if largest_ns < 1e10 else 1
+
+
+def milliseconds(ns: float | None, decimals: int) -> str:
+    """Without the unit; ``-`` for None."""
+    return "-" if ns is None else f"{ns / 1e6:.{decimals}f}"
+
+
+def percentile(histogram: Histogram, of: float) -> int | None:
+    """In ns; None where there are too few samples."""
+    return histogram.percentile(of) if enough(histogram, of) else None
+
+
+def largest(histograms: Iterable[Histogram]) -> int:
+    """In ns; 0 without any."""
+    return max((one.max for one in histograms if one.count), default=0)
+
+
+# ---- the report
+
+
+def lines(result: Result, outcomes: Sequence[Outcome], style: Style) -> list[str]:
+    """The whole report, without line ends."""
+    parts = [
+        verdict(result, style),
+        _about(result, style),
+        _summary(result, style),
+        _latency(result, style),
+        _phases(result, style),
+        _statuses(result, style),
+        _errors(result, style),
+        checks(outcomes, style),
+    ]
+    out: list[str] = []
+    for part in filter(None, parts):
+        out += ["", *part] if out else part
+    return [displayable_as(line, style) for line in out]
+
+
+def verdict(result: Result, style: Style) -> list[str]:
+    """Whether the figures are the server's, and the three that matter most."""
+    over = result.counts.completed
+    facts = [f"{rate(result.rate)} answers/s"]
+    p99 = percentile(result.response, 99)
+    if p99 is not None:
+        facts.append(f"p99 {duration(p99 / 1e9)}")
+    facts.append(f"{percent(result.error_rate)} errors")
+    if result.interrupted:
+        facts.append(f"interrupted after {seconds(result.duration)}")
+    if not result.valid:
+        out = _told("INVALID", "the generator was the limit, not the server:", RED, style)
+        for one in result.reasons:
+            out += _reason(one, style)
+        out += _wrapped("The numbers below tell of this machine as well as of the server.", style)
+    elif not over:
+        out = _told("NO ANSWER", f"to any of {count(result.counts.scheduled)} requests", RED, style)
+    else:
+        out = _told("VALID", ", ".join(facts), "", style)
+    for one in result.warnings:
+        out += _reason(one, style)
+    return out
+
+
+def _told(word: str, text: str, colour: str, style: Style) -> list[str]:
+    first, *rest = _wrapped(f"{word}  {text}", style)
+    return [paint(word, colour + BOLD, style) + first[len(word) :], *rest]
+
+
+def _reason(one: Verdict, style: Style) -> list[str]:
+    mark, arrow = ("·", "→") if style.blocks else ("-", "->")
+    first = _wrapped(one.text, style, f"  {mark} ", "    ")
+    return [
+        paint(line, YELLOW, style)
+        for line in [*first, *_wrapped(one.advice, style, f"    {arrow} ", "       ")]
+    ]
+
+
+def _wrapped(text: str, style: Style, first: str = "", rest: str = "  ") -> list[str]:
+    import textwrap
+
+    width = max(style.width, 20)
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+    )
+
+
+def model(options: Options) -> str:
+    """How requests come to be due, in a few words."""
+    if options.stages:
+        to = ", ".join(f"{rate(at)}/s in {seconds(time)}" for time, at in options.stages)
+        asked = f"open model, from {rate(options.rate or 0)}/s to {to}"
+    elif options.rate is not None:
+        asked = f"open model, {rate(options.rate)}/s"
+    else:
+        asked = "closed model"
+        return f"{asked}, {seconds(options.think)} think time" if options.think else asked
+    return f"{asked}, Poisson" if options.arrivals == "poisson" else asked
+
+
+def _about(result: Result, style: Style) -> list[str]:
+    options = result.options
+    facts = [result.protocol or f"HTTP/{options.http_version or '1.1'}"]
+    facts += [result.peer] if result.peer else []
+    facts.append(f"{count(options.connections)} connections")
+    facts += [f"{options.streams} streams each"] if options.streams > 1 else []
+    facts += [f"{options.workers} workers"] if options.workers > 1 else []
+    facts.append(model(options))
+    facts.append(f"{seconds(result.duration)} measured")
+    facts += [f"after {seconds(result.warmup)} of warm-up"] if result.warmup else []
+    what = f"{options.method} {options.url}"
+    return [fitted(what, style.width, style).rstrip(), *joined(facts, style)]
+
+
+def target(result: Result) -> float:
+    """Requests that were due a second, on average; 0.0 in the closed model."""
+    if not result.options.open_model or not result.duration:
+        return 0.0
+    return result.counts.scheduled / result.duration
+
+
+def _summary(result: Result, style: Style) -> list[str]:
+    n, time = result.counts, result.duration
+    asked = target(result)
+    rows = [("rate", f"{rate(result.rate)} answers/s", "")]
+    if asked:
+        rows[0] = (*rows[0][:2], f"{rate(asked)} requests/s were due")
+    rows.append(("requests", f"{count(n.completed)} answered", _not_answered(result)))
+    wrong = [
+        (n.failed, "failed"), (n.wrong_status, "with a wrong status"),
+        (n.wrong_length, "with a wrong length"),
+    ]  # fmt: skip
+    told = ", ".join(f"{count(number)} {what}" for number, what in wrong if number)
+    rows.append(("errors", f"{percent(result.error_rate)}", told))
+    if result.options.open_model:
+        rows.append(("late sends", percent(n.late / n.sent if n.sent else 0), _late(result)))
+    for name, size in (("sent", n.bytes_sent), ("received", n.bytes_received)):
+        rows.append((name, human_bytes(size), f"{human_bytes(size / time if time else 0)}/s"))
+    made = [(n.closed, "closed by the server"), (n.connect_failed, "attempts failed"),
+            (n.retried, "requests sent again")]  # fmt: skip
+    told = ", ".join(f"{count(number)} {what}" for number, what in made if number)
+    rows.append(("connections", f"{count(n.opened)} opened", told))
+    rows.append(("generator CPU", *_cpu(result)))
+    return [_row(*row, style) for row in rows]
+
+
+def _row(key: str, value: str, more: str, style: Style) -> str:
+    separator = "" if not more else " · " if style.blocks else ", "
+    text = fitted(f"{value}{separator}{more}", max(style.width - _KEY, 10), style).rstrip()
+    return f"{paint(f'{key:<{_KEY}}', DIM, style)}{text}"
+
+
+def _not_answered(result: Result) -> str:
+    n = result.counts
+    parts = [(n.failed, "failed"), (n.unfinished, "cut off at the end"), (n.unsent, "never sent")]
+    return ", ".join(f"{count(number)} {what}" for number, what in parts if number)
+
+
+def _late(result: Result) -> str:
+    n, lateness = result.counts, result.lateness
+    told = f"{count(n.late)} by more than {seconds(result.options.late_after)}"
+    p99 = percentile(lateness, 99)
+    if p99 is not None:
+        told += f", p99 {duration(p99 / 1e9)}"
+    return f"{told}, max {duration(lateness.max / 1e9)}" if lateness.count else told
+
+
+def _cpu(result: Result) -> tuple[str, str]:
+    busy = result.cpu / result.duration if result.duration else 0.0
+    n = result.counts.completed
+    each = f"{duration(result.cpu / n)} a request" if n else ""
+    return f"{percent(busy)} of a core", each
+
+
+def columns(width: int, room: int) -> tuple[float, ...]:
+    """The percentiles that there is room for, beside ``room`` columns for other things."""
+    kept = list(_PERCENTS)
+    for one in (75.0, 90.0, 99.9):
+        if room + _COLUMN * (len(kept) + 1) > width:
+            kept.remove(one)
+    return tuple(kept)
+
+
+def table(
+    title: str,
+    rows: Sequence[tuple[str, Histogram, str]],
+    last: str,
+    style: Style,
+) -> list[str]:
+    """Percentiles and the maximum of each; ``rows`` are label, histogram, last column."""
+    kept = columns(style.width, _LABEL + _SHARE + _COUNT)
+    decimals = digits(largest(histogram for _, histogram, _ in rows))
+    names = [f"p{one:g}" for one in kept]
+    heads = "".join(f"{name:>{_COLUMN}}" for name in [*names, "max"])
+    out = [paint(f"{title:<{_LABEL}}{heads}{'samples':>{_COUNT}}{last:>{_SHARE}}", DIM, style)]
+    for label, histogram, more in rows:
+        values = [percentile(histogram, one) for one in kept]
+        values.append(histogram.max if histogram.count else None)
+        cells = "".join(f"{milliseconds(one, decimals):>{_COLUMN}}" for one in values)
+        row = f"{label:<{_LABEL}}{cells}{count(histogram.count):>{_COUNT}}{more:>{_SHARE}}"
+        out.append(row.rstrip())
+    out[0] = out[0].rstrip()
+    return out
+
+
+def _latency(result: Result, style: Style) -> list[str]:
+    if not result.response.count:
+        return []
+    both = result.options.open_model
+    rows = [("response", result.response, "")]
+    rows += [("service", result.service, "")] if both else []
+    out = table("latency, ms", rows, "", style)
+    if both:
+        notes = ["response: from when it was due (no coordinated omission)",
+                 "service: from its first byte sent"]  # fmt: skip
+    else:
+        notes = ["closed model: when the server stalls, requests that would have come meanwhile",
+                 "are missing from these; --rate tells how long people wait"]  # fmt: skip
+    return [*out, *(paint(line, DIM, style) for note in notes for line in _wrapped(note, style))]
+
+
+def shares(result: Result) -> dict[str, float]:
+    """The share of each phase in the time of all requests, of 0 to 1, in the phases' order."""
+    sums = {name: classes["all"].sum for name, classes in result.phases.items() if "all" in classes}
+    sums.pop("total", None)
+    total = sum(sums.values())
+    return {name: sums[name] / total for name in PHASE_LABELS if name in sums and total}
+
+
+def _phases(result: Result, style: Style) -> list[str]:
+    found = shares(result)
+    rows = [
+        (PHASE_LABELS[name], result.phases[name]["all"], percent_of_time(share))
+        for name, share in found.items()
+    ]
+    if not rows:
+        return []
+    if "total" in result.phases:
+        rows.append(("total", result.phases["total"]["all"], ""))
+    return table("phase, ms", rows, "of time", style)
+
+
+def percent_of_time(share: float) -> str:
+    """``< 1 %``, ``85 %``."""
+    return "0 %" if not share else f"{share:.0%}".replace("%", " %") if share >= 0.005 else "<1 %"
+
+
+def _statuses(result: Result, style: Style) -> list[str]:
+    over = result.counts.completed
+    out = [paint("status", DIM, style)]
+    known = sorted(result.statuses.items())
+    for code, number in known[:_MOST_STATUSES]:
+        out.append(f"  {code:<{_LABEL - 2}}{count(number):>{_COUNT}}{percent(number / over):>12}")
+    if len(known) > _MOST_STATUSES:
+        out.append(f"  and {len(known) - _MOST_STATUSES} more")
+    return out if known else []
+
+
+def error_kinds(result: Result) -> list[tuple[int, str, str]]:
+    """Count, kind, and the text of one, for all that went wrong; the most frequent first."""
+    counts, options = result.counts, result.options
+    found = [(one.count, one.name, one.cause.text) for one in result.errors]
+    if counts.wrong_status:
+        wanted = "below 400"
+        if options.expect_status:
+            wanted = ", ".join(map(str, options.expect_status[:3]))
+            wanted += " ..." if len(options.expect_status) > 3 else ""
+        found.append((counts.wrong_status, "wrong status", f"it should be {wanted}"))
+    if counts.wrong_length:
+        found.append(
+            (counts.wrong_length, "wrong length", f"it should be {options.expect_length} bytes")
+        )
+    return sorted(found, key=lambda kind: -kind[0])
+
+
+def _errors(result: Result, style: Style) -> list[str]:
+    kinds = error_kinds(result)
+    out = [paint("errors", DIM, style)]
+    for number, kind, text in kinds[:_MOST_ERRORS]:
+        line = f"{count(number):>9}  {kind}" + (f": {text}" if text else "")
+        out.append(fitted(line, style.width, style).rstrip())
+    if len(kinds) > _MOST_ERRORS:
+        out.append(f"  and {len(kinds) - _MOST_ERRORS} other kinds")
+    return out if kinds else []
+
+
+def checks(outcomes: Sequence[Outcome], style: Style) -> list[str]:
+    """Which held and which did not."""
+    if not outcomes:
+        return []
+    width = max(len("check"), *(len(one.check.text) for one in outcomes))
+    out = [paint(f"{'':6}{'check':<{width}}  got", DIM, style)]
+    for one in outcomes:
+        word = "ok" if one.ok else "FAIL"
+        got = one.note if one.got is None else _got(one.got, one.check.unit)
+        mark = paint(f"{word:<6}", "" if one.ok else RED + BOLD, style)
+        out.append(f"{mark}{one.check.text:<{width}}  {got}")
+    return out
+
+
+def _got(value: float, unit: str) -> str:
+    if unit == "s":
+        return duration(value)
+    return percent(value) if unit == "%" else rate(value)
