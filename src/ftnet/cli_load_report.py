@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ftnet.load.checks import Outcome, enough
-from ftnet.terminal import BOLD, DIM, RED, YELLOW, Style, displayable_as, fitted, paint
+from ftnet.terminal import BOLD, DIM, RED, YELLOW, Style, fitted, paint
 from ftnet.waterfall import human_bytes, joined
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def milliseconds(ns: float | None, decimals: int) -> str:
 
 
 def percentile(histogram: Histogram, of: float) -> int | None:
-    """In ns; None where there are too few samples."""
-    return histogram.percentile(of) if enough(histogram, of) else None
+    """In ns; None where there are too few samples. A bucket may end above the largest of them."""
+    return min(histogram.percentile(of), histogram.max) if enough(histogram, of) else None
 
 
 def largest(histograms: Iterable[Histogram]) -> int:
@@ -116,7 +116,7 @@ def lines(result: Result, outcomes: Sequence[Outcome], style: Style) -> list[str
     out: list[str] = []
     for part in filter(None, parts):
         out += ["", *part] if out else part
-    return [displayable_as(line, style) for line in out]
+    return out if style.blocks else [line.replace("µ", "u") for line in out]
 
 
 def verdict(result: Result, style: Style) -> list[str]:
@@ -139,7 +139,7 @@ def verdict(result: Result, style: Style) -> list[str]:
     else:
         out = _told("VALID", ", ".join(facts), "", style)
     for one in result.warnings:
-        out += _reason(one, style)
+        out += _wrapped(f"NOTE  {one.text}: {one.advice}", style)
     return out
 
 
@@ -220,7 +220,8 @@ def _summary(result: Result, style: Style) -> list[str]:
     made = [(n.closed, "closed by the server"), (n.connect_failed, "attempts failed"),
             (n.retried, "requests sent again")]  # fmt: skip
     told = ", ".join(f"{count(number)} {what}" for number, what in made if number)
-    rows.append(("connections", f"{count(n.opened)} opened", told))
+    since = " since the warm-up" if result.warmup else ""
+    rows.append(("connections", f"{count(n.opened)} opened{since}", told))
     rows.append(("generator CPU", *_cpu(result)))
     return [_row(*row, style) for row in rows]
 
@@ -351,15 +352,16 @@ def error_kinds(result: Result) -> list[tuple[int, str, str]]:
         found.append(
             (counts.wrong_length, "wrong length", f"it should be {options.expect_length} bytes")
         )
-    return sorted(found, key=lambda kind: -kind[0])
+    shown = [(number, kind, text if text.isprintable() else repr(text)) for number, kind, text in found]
+    return sorted(shown, key=lambda kind: -kind[0])
 
 
 def _errors(result: Result, style: Style) -> list[str]:
     kinds = error_kinds(result)
     out = [paint("errors", DIM, style)]
     for number, kind, text in kinds[:_MOST_ERRORS]:
-        line = f"{count(number):>9}  {kind}" + (f": {text}" if text else "")
-        out.append(fitted(line, style.width, style).rstrip())
+        line = f"{kind}: {text}" if text else kind
+        out += _wrapped(line, style, f"{count(number):>11}  ", " " * 13)
     if len(kinds) > _MOST_ERRORS:
         out.append(f"  and {len(kinds) - _MOST_ERRORS} other kinds")
     return out if kinds else []

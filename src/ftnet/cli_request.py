@@ -89,14 +89,7 @@ def checked_url(
 
 def request_options(args: argparse.Namespace, url: str) -> dict[str, Any]:
     """The options of `ftnet.request`, all but the callbacks."""
-    header = grouped_headers(args.headers)
-    body: bytes | None = None
-    if args.data:
-        body = b"&".join(read_data(text) for text in args.data)
-        _default(header, "content-type", _FORM)
-    elif args.data_json is not None:
-        body = read_data(args.data_json)
-        _default(header, "content-type", _JSON)
+    header, body = content_of(args)
     method = args.method or ("HEAD" if args.head else "GET" if body is None else "POST")
     options: dict[str, Any] = {
         "url": url,
@@ -110,6 +103,18 @@ def request_options(args: argparse.Namespace, url: str) -> dict[str, Any]:
     if body is not None:
         options["data"] = body
     return options
+
+
+def content_of(args: argparse.Namespace) -> tuple[dict[str, str | list[str]], bytes | None]:
+    """The header, with the type of the body, and the body."""
+    header = grouped_headers(args.headers)
+    if args.data:
+        _default(header, "content-type", _FORM)
+        return header, b"&".join(read_data(text) for text in args.data)
+    if args.data_json is not None:
+        _default(header, "content-type", _JSON)
+        return header, read_data(args.data_json)
+    return header, None
 
 
 def grouped_headers(lines: list[tuple[str, str]]) -> dict[str, str | list[str]]:

@@ -234,7 +234,7 @@ def _statistic(what: str, group: str, name: str) -> _Reader:
         percent = float(name[1:])
         if not enough(histogram, percent):
             return None, f"{histogram.count:,} samples; it needs {needed(percent):,}"
-        return histogram.percentile(percent) / 1e9, ""
+        return min(histogram.percentile(percent), histogram.max) / 1e9, ""
 
     return read
 

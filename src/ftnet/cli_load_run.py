@@ -1,0 +1,226 @@
+"""Carries out ``ftnet load``: starts the run, shows how it goes, reports what came of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
+
+from ftnet import cli, cli_load_report
+from ftnet.cli_load_screen import View, view_on
+from ftnet.cli_request import checked_url, content_of
+from ftnet.load import Options, Result, Run
+from ftnet.load.checks import Check, CheckError, Outcome
+from ftnet.sink import FileSink, Sink, StreamSink
+from ftnet.terminal import Style
+
+if TYPE_CHECKING:
+    import argparse
+
+CHECKS_FAILED, INVALID = 1, 3
+_TICK: Final = 0.1  # s
+_OPTIONS: Final = (
+    "connections", "rate", "seed", "think", "warmup", "duration", "requests", "timeout", "grace",
+    "expect_length", "late_after", "workers", "streams", "method",
+)  # fmt: skip
+#: Options whose names differ from those of `Options`.
+_FLAGS: Final = {
+    "think": "--think-time",
+    "timeout": "--max-time",
+    "arrivals": "--poisson",
+    "expect_status": "--expect",
+    "http_version": "the HTTP version",
+}
+
+T = TypeVar("T")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Puts the load on the URL that ``args`` describe and returns the exit code.
+
+    Raises `ftnet.cli.CommandError` for what ends the command with a message.
+    """
+    options, checks = _asked(args)
+    sink = _sink(args.json)
+    to_stderr = args.json == "-"
+    out = sys.stderr if to_stderr else sys.stdout
+    try:
+        quiet = args.quiet or args.silent
+        result = carried_out(options, view_on(out, options, quiet=quiet))
+        outcomes = [check.judge(result) for check in checks]
+        if not args.silent:
+            _report(result, outcomes, out)
+        if sink is not None:
+            _write(sink, document(result, outcomes), args.json)
+            sink = None
+    finally:
+        if sink is not None:
+            sink.discard()
+    return code(result, outcomes)
+
+
+def code(result: Result, outcomes: list[Outcome]) -> int:
+    """The exit code: what is most in the way of believing the numbers comes first."""
+    if result.interrupted:
+        return cli.INTERRUPTED
+    if not result.valid:
+        return INVALID
+    kept = all(one.ok for one in outcomes)
+    return 0 if kept and result.counts.completed else CHECKS_FAILED
+
+
+def document(result: Result, outcomes: list[Outcome]) -> dict[str, Any]:
+    """What ``--json`` writes."""
+    return {**result.to_dict(), "checks": [one.to_dict() for one in outcomes]}
+
+
+# ---- what is asked for
+
+
+def _asked(args: argparse.Namespace) -> tuple[Options, list[Check]]:
+    if args.url is None and args.json not in (None, "-"):
+        args.url, args.json = args.json, "-"  # `--json URL`: it took the only operand
+    if args.url is None:
+        raise cli.CommandError(cli.USAGE, "a URL is missing: ftnet load [OPTION ...] URL")
+    checks = [_usage(lambda text=text: Check.parse(text)) for text in args.checks]
+    return _usage(lambda: Options.of(**options_of(args))), checks
+
+
+def _usage(call: Callable[[], T]) -> T:
+    """What ``call`` returns; whatever it refuses is a usage error, told by the option's name."""
+    try:
+        return call()
+    except CheckError as error:
+        reason = f"--check: {error}"
+    except (TypeError, ValueError) as error:
+        reason = _by_flag(str(error))
+    except cli.CommandError as error:
+        reason = error.message
+    raise cli.CommandError(cli.USAGE, reason)
+
+
+def _by_flag(message: str) -> str:
+    """An error of `Options` with the name of the command's option."""
+    found = re.fullmatch(r"load: (\w+) must (.*)", message, re.DOTALL)
+    if found is None:
+        return message.removeprefix("load: ")
+    name = found[1]
+    return f"{_FLAGS.get(name, '--' + name.replace('_', '-'))} must {found[2]}"
+
+
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The keyword arguments of `Options.of`."""
+    header, body = content_of(args)
+    given = {name: getattr(args, name) for name in _OPTIONS}
+    options = {name: value for name, value in given.items() if value is not None}
+    if body is not None:
+        options["data"] = body
+        options.setdefault("method", "POST")
+    options["header"] = {
+        name: value if isinstance(value, str) else _joined(name, value)
+        for name, value in header.items()
+    }
+    if args.poisson:
+        options["arrivals"] = "poisson"
+    if args.stages:
+        options["stages"] = args.stages
+    if args.expect:
+        options["expect_status"] = args.expect
+    return {"url": checked_url(args.url, api="load"), **options, **cli.client_settings(args)}
+
+
+def _joined(name: str, values: list[str]) -> str:
+    """Lines of one header as one (RFC 9110 5.3; RFC 6265 5.4 for cookies)."""
+    return ("; " if name.lower() == "cookie" else ", ").join(values)
+
+
+def _sink(path: str | None) -> Sink | None:
+    """Where ``--json`` goes; it is opened before anything is sent."""
+    if path is None:
+        return None
+    if path == "-":
+        return StreamSink(sys.stdout.buffer, guarded=False)
+    try:
+        return FileSink(path)
+    except OSError as error:
+        raise cli.CommandError(cli.USAGE, f"can't write to {path}: {error.strerror}") from None
+
+
+# ---- the run
+
+
+def carried_out(options: Options, view: View) -> Result:
+    """Runs to the end, or to Ctrl-C; KeyboardInterrupt at the second one."""
+    with _Interrupts() as interrupts:
+        try:
+            under_way = Run(options)
+        except OSError as error:
+            raise cli.CommandError(INVALID, f"the run can't start: {error}") from None
+        try:
+            with view:
+                result = _awaited(under_way, view, interrupts)
+                view.ended(result)
+                return result
+        finally:
+            under_way.stop()
+
+
+def _awaited(under_way: Run, view: View, interrupts: _Interrupts) -> Result:
+    told = False
+    while True:
+        if interrupts.seen and not told:
+            told = True
+            under_way.stop()
+            view.stopping()
+        try:
+            return under_way.result(_TICK)
+        except TimeoutError:
+            if under_way.done:
+                raise
+            view.tick(under_way)
+
+
+class _Interrupts:
+    """Within, the first Ctrl-C or SIGTERM is noted, and the second raised."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Interrupts:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, *_: object) -> None:
+        if self.seen:
+            raise KeyboardInterrupt
+        self.seen = True
+
+
+# ---- what came of it
+
+
+def _report(result: Result, outcomes: list[Outcome], out: TextIO) -> None:
+    for line in cli_load_report.lines(result, outcomes, Style.of(out)):
+        cli.say(line, out)
+
+
+def _write(sink: Sink, content: dict[str, Any], path: str) -> None:
+    try:
+        sink.write(json.dumps(content).encode() + b"\n")
+        sink.finish()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sink.discard()
+        raise cli.CommandError(
+            cli.WRITE_ERROR, f"can't write to {path}: {error.strerror}"
+        ) from None
