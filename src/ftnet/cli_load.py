@@ -208,6 +208,8 @@ def stages(text: str) -> list[tuple[float, float]]:
         time, colon, target = one.partition(":")
         if not colon:
             raise argparse.ArgumentTypeError(f"{one!r} is not TIME:RATE, as 30s:1k or 30s:1k,1m:0")
+        if not span(time):
+            raise argparse.ArgumentTypeError(f"{one!r} takes no time; a jump takes 1ms, as 1ms:1k")
         out.append((span(time), rate(target)))
     return out
 

@@ -30,7 +30,6 @@ _OPTIONS: Final = (
 _FLAGS: Final = {
     "think": "--think-time",
     "timeout": "--max-time",
-    "arrivals": "--poisson",
     "expect_status": "--expect",
     "http_version": "the HTTP version",
 }
@@ -98,7 +97,7 @@ def _usage(call: Callable[[], T]) -> T:
     except (TypeError, ValueError) as error:
         reason = _by_flag(str(error))
     except cli.CommandError as error:
-        reason = error.message
+        reason = _by_flag(error.message)
     raise cli.CommandError(cli.USAGE, reason)
 
 
@@ -106,7 +105,7 @@ def _by_flag(message: str) -> str:
     """An error of `Options` with the name of the command's option."""
     found = re.fullmatch(r"load: (\w+) must (.*)", message, re.DOTALL)
     if found is None:
-        return message.removeprefix("load: ")
+        return re.sub("^(load|Client): ", "", message)
     name = found[1]
     return f"{_FLAGS.get(name, '--' + name.replace('_', '-'))} must {found[2]}"
 
@@ -124,6 +123,8 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
         for name, value in header.items()
     }
     if args.poisson:
+        if args.rate is None and not args.stages:
+            raise cli.CommandError(cli.USAGE, "--poisson needs --rate or --stages")
         options["arrivals"] = "poisson"
     if args.stages:
         options["stages"] = args.stages
@@ -178,13 +179,14 @@ def _awaited(under_way: Run, view: View, interrupts: _Interrupts) -> Result:
         try:
             return under_way.result(_TICK)
         except TimeoutError:
-            if under_way.done:
-                raise
             view.tick(under_way)
 
 
 class _Interrupts:
-    """Within, the first Ctrl-C or SIGTERM is noted, and the second raised."""
+    """Within, the first Ctrl-C or SIGTERM is noted, and the second raised.
+
+    Ctrl-Z does nothing: a generator that stands still would measure itself.
+    """
 
     def __init__(self) -> None:
         self.seen = False
@@ -193,6 +195,7 @@ class _Interrupts:
     def __enter__(self) -> _Interrupts:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._note)
+        self._before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import termios
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TextIO
@@ -172,6 +174,8 @@ class Screen(Hidden):
         from rich.console import Console
         from rich.live import Live
 
+        self._terminal = stream.fileno()
+        self._mode: list[Any] = []  # the terminal's, before
         self._style = Style.of(stream)
         self._options = options
         self._last: Snapshot | None = None
@@ -188,11 +192,17 @@ class Screen(Hidden):
         )
 
     def __enter__(self) -> Self:
+        self._mode = termios.tcgetattr(self._terminal)
+        silent = [*self._mode]
+        silent[3] &= ~termios.ECHO  # keys that are typed meanwhile would tear the screen
+        termios.tcsetattr(self._terminal, termios.TCSADRAIN, silent)
         self._live.start(refresh=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+        with contextlib.suppress(termios.error):  # it has hung up
+            termios.tcsetattr(self._terminal, termios.TCSAFLUSH, self._mode)
 
     def tick(self, run: Run) -> None:
         found = self._fresh.snapshot(run)
@@ -215,9 +225,8 @@ class Screen(Hidden):
             height,
             stopping=self._stopping,
         )
-        return Text("\n").join(
-            Text(no_wrap=True, overflow="crop").append_text(Text.assemble(*row)) for row in rows
-        )
+        screen = Text("\n", no_wrap=True, overflow="crop")
+        return screen.join(Text.assemble(*row) for row in rows)
 
 
 #: One row: pieces of text, each with the style that rich has for it, or without.
@@ -305,8 +314,8 @@ def _now(snapshot: Snapshot, last: Interval, style: Style) -> list[Row]:
         ],
         [
             (f"{'in flight':<{_LABEL}}", _DIM), (f"{count(last.in_flight):>11}", ""),
-            (f"   {count(last.waiting)} waiting · {count(last.connections)} connections"
-             f" · CPU {percent_of_time(busy)}", _DIM),
+            (f"   {count(last.waiting)} waiting · CPU {percent_of_time(busy)}"
+             f" · {count(last.connections)} connections", _DIM),
         ],
         [
             (f"{'answered':<{_LABEL}}", _DIM), (f"{count(total.counts.completed):>11}   ", ""),
