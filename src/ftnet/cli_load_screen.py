@@ -68,7 +68,7 @@ def view_on(stream: TextIO, options: Options, *, quiet: bool) -> View:
             return Screen(stream, options)
         except ImportError:
             stream.write("for a live view: pip install 'ftnet[tui]'\n")
-    return Lines(stream)
+    return Lines(stream, options)
 
 
 class Hidden:
@@ -115,40 +115,45 @@ class _Fresh:
 class Lines(Hidden):
     """One line for each second, for people and programs."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, options: Options) -> None:
         self._stream = stream
+        self._open_model = options.open_model
         self._told = 0
-        self._next = 0.0
+        self._fresh = _Fresh()
 
     def ended(self, result: Result) -> None:
         self.tell(result.intervals)
         self._stream.write("\n")
 
     def tick(self, run: Run) -> None:
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _INTERVAL / 4
-            self.tell(run.snapshot().total.intervals)
+        found = self._fresh.snapshot(run)
+        if found is not None:
+            self.tell(found.total.intervals)
 
     def tell(self, intervals: Sequence[Interval]) -> None:
         """Writes those that were not written yet."""
         for one in intervals[self._told :]:
-            self._stream.write(line(one) + "\n")
+            self._stream.write(line(one, open_model=self._open_model) + "\n")
         self._stream.flush()
         self._told = len(intervals)
 
 
-def line(interval: Interval) -> str:
+def due(interval: Interval) -> float:
+    """Requests that were due a second."""
+    return interval.counts.scheduled / interval.seconds if interval.seconds else 0.0
+
+
+def line(interval: Interval, *, open_model: bool) -> str:
     """``elapsed_s=1.0 part=run rate=9984.2 ...``: keys and their order stay as they are."""
     counts, response = interval.counts, interval.response
     values: dict[str, Any] = {
         "elapsed_s": f"{interval.at:.1f}",
         "part": "run" if interval.measured else "warmup",
         "rate": f"{interval.rate:.1f}",
-        "target": f"{interval.target:.1f}" if interval.target else "-",
-        "answered": counts.completed,
-        "errors": interval.errors,
-        "late": counts.late,
+        "target": f"{due(interval):.1f}" if open_model else "-",
+        "answered": counts.answered,
+        "errors": interval.wrong,
+        "late": counts.late if open_model else "-",
         "in_flight": interval.in_flight,
         "waiting": interval.waiting,
         "connections": interval.connections,
@@ -303,7 +308,8 @@ def _now(snapshot: Snapshot, last: Interval, style: Style) -> list[Row]:
     """The last second: rate against target, what is under way, what went wrong so far."""
     total = snapshot.total
     busy = last.cpu / last.seconds if last.seconds else 0.0
-    of = f"of {rate(last.target)}/s" if last.target else ""
+    open_model = total.options.open_model
+    of = f"of {rate(due(last))}/s" if open_model else ""
     history = [one.rate for one in total.intervals]
     room = style.width - _LABEL - 36
     rows: list[Row] = [
@@ -319,8 +325,8 @@ def _now(snapshot: Snapshot, last: Interval, style: Style) -> list[Row]:
         ],
         [
             (f"{'answered':<{_LABEL}}", _DIM), (f"{count(total.counts.completed):>11}   ", ""),
-            _errors_told(total.wrong, total.error_rate),
-            (f" · {count(total.counts.late)} sent late" if last.target else "", _DIM),
+            _errors_told(total.counts.wrong, total.error_rate),
+            (f" · {count(total.counts.late)} sent late" if open_model else "", _DIM),
         ],
     ]  # fmt: skip
     if not style.blocks:
