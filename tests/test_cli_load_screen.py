@@ -126,7 +126,7 @@ def test_a_line_has_the_same_keys_whatever_there_is() -> None:
     full = line(interval(2.0), open_model=True)
     assert full == (
         "elapsed_s=2.0 part=run rate=500.0 target=510.0 answered=500 errors=0 late=2 in_flight=7"
-        " waiting=3 connections=4 p50_ms=5.000 p90_ms=9.003 p99_ms=9.904 max_ms=10.000 cpu=0.25"
+        " waiting=3 connections=4 p50_ms=5.001 p90_ms=9.003 p99_ms=9.904 max_ms=10.000 cpu=0.25"
     )
     none = replace(interval(1.0), measured=False, response=unanswered().response)
     empty = line(none, open_model=False)

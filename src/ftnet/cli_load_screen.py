@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TextIO
 
+from ftnet import cli
 from ftnet.cli_load_report import (
     PHASE_LABELS,
     count,
@@ -38,6 +39,7 @@ _PERCENTS: Final = (50.0, 90.0, 99.0, 99.9)
 _LABEL, _COLUMN, _SHARE = 12, 9, 6
 _MOST_BAR = 64
 _LEVELS, _PLAIN_LEVELS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
+ENDING: Final = "ending: requests under way get their time; Ctrl-C again does not wait"
 #: Told apart by weight as well, so that they are without colours, too.
 _GOOD, _WARNING, _DIM = "cyan", "bold yellow", "dim"
 
@@ -120,6 +122,9 @@ class Lines(Hidden):
         self._open_model = options.open_model
         self._told = 0
         self._fresh = _Fresh()
+
+    def stopping(self) -> None:
+        cli.say(f"ftnet: {ENDING}")
 
     def ended(self, result: Result) -> None:
         self.tell(result.intervals)
@@ -269,7 +274,7 @@ def _progress(options: Options, last: Snapshot | None, style: Style, *, stopping
     """How much of the run is over: of its time, or of its requests."""
     share, text = progress(options, last)
     if stopping:
-        text = "ending: requests under way get their time; Ctrl-C again does not wait"
+        text = ENDING
     left, right = "▕▏" if style.blocks else "[]"
     width = min(_MOST_BAR, style.width - len(text) - 4)
     if width < 5:
