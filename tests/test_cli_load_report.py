@@ -1,4 +1,4 @@
-"""What `ftnet load` reports, on any terminal: no number that there is none of, the verdict first."""
+"""What `ftnet load` reports: the verdict first, and no number that there is none of."""
 
 from __future__ import annotations
 
@@ -183,3 +183,12 @@ def test_nothing_and_all_are_said_of_nothing_and_all(share: float, text: str) ->
 )  # fmt: skip
 def test_spans_are_readable(value: float, text: str) -> None:
     assert report.seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("version", "protocol", "noted"),
+    [("2", "h2", False), ("2", "http/1.1", True), ("3", "h2", True), ("3-only", "h3", False)],
+)
+def test_another_protocol_than_asked_for_is_noted(version: str, protocol: str, noted: bool) -> None:
+    lines = told(result({"http_version": version}, protocol=protocol))
+    assert (lines[1] == f"NOTE  h{version[0]} was asked for, {protocol} was talked") is noted

@@ -15,9 +15,7 @@ from ftnet.terminal import Style, cells
 from tests.load_results import BUSY, REFUSED, URL, interval, result, snapshot, unanswered
 
 
-def shown(
-    total: Result | None, width: int = 80, height: int = 24, **other: Any
-) -> list[str]:
+def shown(total: Result | None, width: int = 80, height: int = 24, **other: Any) -> list[str]:
     options = total.options if total else Options.of(URL)
     style = Style(width, blocks=other.pop("blocks", True))
     last = snapshot(total) if total else None
@@ -48,9 +46,7 @@ def test_all_there_is_to_know_is_on_one_screen() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 20), (60, 10), (40, 24), (20, 5)])
 @pytest.mark.parametrize("total", [result({"rate": 510}, errors=(REFUSED,) * 9), None])
-def test_it_fits_itself_into_what_there_is(
-    total: Result | None, width: int, height: int
-) -> None:
+def test_it_fits_itself_into_what_there_is(total: Result | None, width: int, height: int) -> None:
     rows = shown(total, width, height)
     assert len(rows) <= height
     assert rows[0].startswith("GET ")

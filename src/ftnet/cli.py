@@ -114,8 +114,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line; each sub-command's namespace has ``run``, the function to call."""
     parser = argparse.ArgumentParser(
         prog="ftnet",
-        description="HTTP requests, with the true time of every phase, one or many; WebSockets, TCP and"
-        " UDP.",
+        description="HTTP requests, one or many, with the true time of every phase; WebSockets, TCP"
+        " and UDP.",
         epilog="Each command explains itself: ftnet request --help",
         allow_abbrev=False,
     )

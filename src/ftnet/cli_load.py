@@ -106,7 +106,8 @@ def _add_load_options(parser: argparse.ArgumentParser) -> None:
     add("--grace", metavar="TIME", type=span,
         help="for requests that are under way at the end (default: 5s)")  # fmt: skip
     add("--workers", metavar="N", type=amount,
-        help="threads that send, each with its share of connections and rate (default: 1)")  # fmt: skip
+        help="threads that send, each with its share of connections and rate (default:"
+        " 1)")  # fmt: skip
     add("--late-after", metavar="TIME", type=span, help="what counts as late (default: 1ms)")
 
 

@@ -138,8 +138,12 @@ def verdict(result: Result, style: Style) -> list[str]:
         out = _told("NO ANSWER", f"to any of {count(result.counts.scheduled)} requests", RED, style)
     else:
         out = _told("VALID", ", ".join(facts), "", style)
-    for one in result.warnings:
-        out += _wrapped(f"NOTE  {one.text}: {one.advice}", style)
+    notes = [f"{one.text}: {one.advice}" for one in result.warnings]
+    asked = f"h{version(result.options)}"
+    if result.protocol not in ("", asked) and asked != "h1.1":
+        notes.insert(0, f"{asked} was asked for, {result.protocol} was talked")
+    for note in notes:
+        out += _wrapped(f"NOTE  {note}", style)
     return out
 
 
@@ -166,6 +170,11 @@ def _wrapped(text: str, style: Style, first: str = "", rest: str = "  ") -> list
     )
 
 
+def version(options: Options) -> str:
+    """``1.1``, ``2``, ``3``: the HTTP version that was asked for."""
+    return (options.http_version or "1.1").partition("-")[0]
+
+
 def model(options: Options) -> str:
     """How requests come to be due, in a few words."""
     if options.stages:
@@ -181,7 +190,7 @@ def model(options: Options) -> str:
 
 def _about(result: Result, style: Style) -> list[str]:
     options = result.options
-    facts = [result.protocol or f"HTTP/{options.http_version or '1.1'}"]
+    facts = [result.protocol or f"HTTP/{version(options)}"]
     facts += [result.peer] if result.peer else []
     facts.append(f"{count(options.connections)} connections")
     facts += [f"{options.streams} streams each"] if options.streams > 1 else []
@@ -352,7 +361,9 @@ def error_kinds(result: Result) -> list[tuple[int, str, str]]:
         found.append(
             (counts.wrong_length, "wrong length", f"it should be {options.expect_length} bytes")
         )
-    shown = [(number, kind, text if text.isprintable() else repr(text)) for number, kind, text in found]
+    shown = [
+        (number, kind, text if text.isprintable() else repr(text)) for number, kind, text in found
+    ]
     return sorted(shown, key=lambda kind: -kind[0])
 
 

@@ -34,6 +34,7 @@ _FLAGS: Final = {
     "http_version": "the HTTP version",
 }
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -84,14 +85,14 @@ def _asked(args: argparse.Namespace) -> tuple[Options, list[Check]]:
         args.url, args.json = args.json, "-"  # `--json URL`: it took the only operand
     if args.url is None:
         raise cli.CommandError(cli.USAGE, "a URL is missing: ftnet load [OPTION ...] URL")
-    checks = [_usage(lambda text=text: Check.parse(text)) for text in args.checks]
-    return _usage(lambda: Options.of(**options_of(args))), checks
+    checks = [_usage(Check.parse, text) for text in args.checks]
+    return _usage(_options, args), checks
 
 
-def _usage(call: Callable[[], T]) -> T:
+def _usage(call: Callable[[A], T], argument: A) -> T:
     """What ``call`` returns; whatever it refuses is a usage error, told by the option's name."""
     try:
-        return call()
+        return call(argument)
     except CheckError as error:
         reason = f"--check: {error}"
     except (TypeError, ValueError) as error:
@@ -108,6 +109,10 @@ def _by_flag(message: str) -> str:
         return re.sub("^(load|Client): ", "", message)
     name = found[1]
     return f"{_FLAGS.get(name, '--' + name.replace('_', '-'))} must {found[2]}"
+
+
+def _options(args: argparse.Namespace) -> Options:
+    return Options.of(**options_of(args))
 
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:

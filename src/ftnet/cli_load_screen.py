@@ -23,6 +23,7 @@ from ftnet.cli_load_report import (
     rate,
     seconds,
     shares,
+    version,
 )
 from ftnet.terminal import Style, can_redraw, fitted
 from ftnet.waterfall import bar
@@ -264,7 +265,7 @@ def drawn(
 def _about(options: Options, style: Style) -> list[Row]:
     what = fitted(f"{options.method} {options.url}", style.width, style).rstrip()
     separator = " · " if style.blocks else ", "
-    facts = [f"HTTP/{options.http_version or '1.1'}", f"{count(options.connections)} connections"]
+    facts = [f"HTTP/{version(options)}", f"{count(options.connections)} connections"]
     facts += [f"{options.streams} streams each"] if options.streams > 1 else []
     facts.append(model(options))
     return [[(what, "bold")], [(fitted(separator.join(facts), style.width, style).rstrip(), _DIM)]]
