@@ -7,8 +7,7 @@ from typing import Any
 
 from ftnet.errors import Cause, Errno
 from ftnet.histogram import Histogram
-from ftnet.load import Failure, Interval, Options, Result, Snapshot, Verdict
-from ftnet.load.result import Counts
+from ftnet.load import Counts, Failure, Interval, Options, Result, Snapshot, Summary, Verdict
 
 URL = "http://127.0.0.1:8080/"
 MS = 1_000_000
@@ -91,8 +90,8 @@ def interval(at: float, **given: Any) -> Interval:
         "connections": 4,
         "target": 510.0,
         "cpu": 0.25,
-        "response": evenly(500),
-        "service": evenly(500, 8),
+        "response": Summary.of(evenly(500)),
+        "service": Summary.of(evenly(500, 8)),
     }
     return Interval(**{**values, **given})
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from ftnet.cli_load_screen import Lines, Row, drawn, line, progress, sparkline
-from ftnet.load import Options, Result
-from ftnet.load.result import Counts
+from ftnet.load import Counts, Options, Result, Summary
 from ftnet.terminal import Style, cells
 from tests.load_results import BUSY, REFUSED, URL, interval, result, snapshot, unanswered
 
@@ -69,7 +68,6 @@ def test_before_the_first_second_it_says_what_it_does() -> None:
 def test_the_closed_model_has_no_target() -> None:
     rows = "\n".join(shown(result()))
     assert " of 510/s" not in rows
-    assert "late" not in rows
     assert "service" not in rows
 
 
@@ -82,7 +80,7 @@ def test_the_end_says_what_is_waited_for() -> None:
 
 
 def test_without_answers_there_is_no_number_for_them() -> None:
-    none = replace(interval(1.0), response=unanswered().response, counts=Counts(failed=12))
+    none = replace(interval(1.0), response=Summary(), counts=Counts(failed=12))
     rows = shown(unanswered(intervals=(none,)))
     assert rows[9].split() == ["last", "second", "-", "-", "-", "-", "-"]
 
@@ -124,7 +122,7 @@ def test_a_line_has_the_same_keys_whatever_there_is() -> None:
         "elapsed_s=2.0 part=run rate=500.0 target=510.0 answered=500 errors=0 late=2 in_flight=7"
         " waiting=3 connections=4 p50_ms=5.001 p90_ms=9.003 p99_ms=9.904 max_ms=10.000 cpu=0.25"
     )
-    none = replace(interval(1.0), measured=False, response=unanswered().response)
+    none = replace(interval(1.0), measured=False, response=Summary())
     empty = line(none, open_model=False)
     keys = [[part.partition("=")[0] for part in text.split(" ")] for text in (full, empty)]
     assert keys[0] == keys[1]

@@ -17,7 +17,7 @@ from ftnet.waterfall import human_bytes, joined
 if TYPE_CHECKING:
     from ftcore.histogram import Histogram
     from ftnet.load.options import Options
-    from ftnet.load.result import Result, Verdict
+    from ftnet.load.result import Result, Summary, Verdict
 
 #: Phases by the names that the other commands have for them.
 PHASE_LABELS: Final = {
@@ -88,12 +88,12 @@ def milliseconds(ns: float | None, decimals: int) -> str:
     return "-" if ns is None else f"{ns / 1e6:.{decimals}f}"
 
 
-def percentile(histogram: Histogram, of: float) -> int | None:
+def percentile(histogram: Histogram | Summary, of: float) -> int | None:
     """In ns; None where there are too few samples. A bucket may end above the largest of them."""
     return min(histogram.percentile(of), histogram.max) if enough(histogram, of) else None
 
 
-def largest(histograms: Iterable[Histogram]) -> int:
+def largest(histograms: Iterable[Histogram | Summary]) -> int:
     """In ns; 0 without any."""
     return max((one.max for one in histograms if one.count), default=0)
 
@@ -222,8 +222,7 @@ def _summary(result: Result, style: Style) -> list[str]:
     ]  # fmt: skip
     told = ", ".join(f"{count(number)} {what}" for number, what in wrong if number)
     rows.append(("errors", f"{percent(result.error_rate)}", told))
-    if result.options.open_model:
-        rows.append(("late sends", percent(n.late / n.sent if n.sent else 0), _late(result)))
+    rows.append(("late sends", percent(n.late / n.sent if n.sent else 0), _late(result)))
     for name, size in (("sent", n.bytes_sent), ("received", n.bytes_received)):
         rows.append((name, human_bytes(size), f"{human_bytes(size / time if time else 0)}/s"))
     made = [(n.closed, "closed by the server"), (n.connect_failed, "attempts failed"),

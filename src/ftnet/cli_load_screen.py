@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from ftcore.histogram import Histogram
-    from ftnet.load import Interval, Options, Result, Run, Snapshot
+    from ftnet.load import Interval, Options, Result, Run, Snapshot, Summary
 
 _ASKED_EVERY: Final = 0.1  # s, when an interval is due
 _INTERVAL: Final = 0.9  # s from one to when the next may be there
@@ -159,7 +159,7 @@ def line(interval: Interval, *, open_model: bool) -> str:
         "target": f"{due(interval):.1f}" if open_model else "-",
         "answered": counts.answered,
         "errors": interval.wrong,
-        "late": counts.late if open_model else "-",
+        "late": counts.late,
         "in_flight": interval.in_flight,
         "waiting": interval.waiting,
         "connections": interval.connections,
@@ -332,7 +332,7 @@ def _now(snapshot: Snapshot, last: Interval, style: Style) -> list[Row]:
         [
             (f"{'answered':<{_LABEL}}", _DIM), (f"{count(total.counts.completed):>11}   ", ""),
             _errors_told(total.counts.wrong, total.error_rate),
-            (f" · {count(total.counts.late)} sent late" if open_model else "", _DIM),
+            (f" · {count(total.counts.late)} sent late", _DIM),
         ],
     ]  # fmt: skip
     if not style.blocks:
@@ -356,14 +356,16 @@ def sparkline(values: Sequence[float], style: Style) -> str:
 def _times(snapshot: Snapshot, last: Interval, style: Style) -> list[Row]:
     """Percentiles: the last second's, those so far, and those of the phases with their shares."""
     total = snapshot.total
-    main = [("last second", last.response), ("response", total.response)]
+    main: list[tuple[str, Histogram | Summary]] = [
+        ("last second", last.response), ("response", total.response),
+    ]  # fmt: skip
     if total.options.open_model:
         main.append(("service", total.service))
     parts = [
         (PHASE_LABELS[name], total.phases[name]["all"], share)
         for name, share in shares(total).items()
     ]
-    shown = [one for _, one in main] + [one for _, one, _ in parts]
+    shown = [*(one for _, one in main), *(one for _, one, _ in parts)]
     decimals = digits(largest(shown))
     kept = [*_PERCENTS] if style.width >= _LABEL + _COLUMN * 5 else [50.0, 90.0, 99.0]
     heads = "".join(f"{f'p{one:g}':>{_COLUMN}}" for one in kept)
@@ -377,7 +379,7 @@ def _times(snapshot: Snapshot, last: Interval, style: Style) -> list[Row]:
     return rows
 
 
-def _cells(histogram: Histogram, kept: Sequence[float], decimals: int) -> str:
+def _cells(histogram: Histogram | Summary, kept: Sequence[float], decimals: int) -> str:
     values: list[float | None] = [percentile(histogram, one) for one in kept]
     values.append(histogram.max if histogram.count else None)
     return "".join(f"{milliseconds(one, decimals):>{_COLUMN}}" for one in values)

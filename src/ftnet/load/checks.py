@@ -26,7 +26,7 @@ from ftnet.load.result import CLASSES, PHASES
 
 if TYPE_CHECKING:
     from ftcore.histogram import Histogram
-    from ftnet.load.result import Result
+    from ftnet.load.result import Result, Summary
 
 __all__ = ["Check", "CheckError", "Outcome", "enough", "needed"]
 
@@ -73,7 +73,7 @@ def needed(percent: float) -> int:
     return -int(-(100 / (100 - percent) - 1e-6) // 1)
 
 
-def enough(histogram: Histogram, percent: float) -> bool:
+def enough(histogram: Histogram | Summary, percent: float) -> bool:
     """Whether there are samples enough for this percentile to be more than a guess."""
     return histogram.count >= needed(percent)
 
