@@ -36,10 +36,12 @@ output:
   (_s, _ms). With --json to stdout, all of that goes to stderr.
   response   from when the request was due to the last byte of the answer
   service    from the first byte of the request to the last byte of the answer
-  late sends requests that the generator, not a busy connection, sent more than 1 ms late
+  late sends requests that were sent more than 1 ms (--late-after) after they were due: there was
+             no free connection, or the generator was late
   errors     requests without a whole answer, or with a wrong one (--expect, --expect-length)
   A percentile without samples enough is shown as -, not guessed: p99 needs 100, p99.9 1,000.
-  A run is INVALID when the generator was the limit: its CPU, late sends, descriptors or ports.
+  A run is INVALID when the generator was the limit: its CPU was busy, it was late for more than
+  1 % of the requests, descriptors or ports ran out.
 
 checks:
   --check 'NAME<LIMIT', with < <= > >= or =

@@ -249,10 +249,9 @@ def _not_answered(result: Result) -> str:
 def _late(result: Result) -> str:
     n, lateness = result.counts, result.lateness
     told = f"{count(n.late)} by more than {seconds(result.options.late_after)}"
-    p99 = percentile(lateness, 99)
-    if p99 is not None:
-        told += f", p99 {duration(p99 / 1e9)}"
-    return f"{told}, max {duration(lateness.max / 1e9)}" if lateness.count else told
+    if lateness.count:
+        told += f"; by the generator {duration(lateness.max / 1e9)} at most"
+    return told
 
 
 def _cpu(result: Result) -> tuple[str, str]:
@@ -310,10 +309,12 @@ def _latency(result: Result, style: Style) -> list[str]:
 
 
 def shares(result: Result) -> dict[str, float]:
-    """The share of each phase in the time of all requests, of 0 to 1, in the phases' order."""
-    sums = {name: classes["all"].sum for name, classes in result.phases.items() if "all" in classes}
-    sums.pop("total", None)
-    total = sum(sums.values())
+    """The share of each phase in the time of all requests, of 0 to 1, in the phases' order.
+
+    They add up to 1 but for the time that the generator was late.
+    """
+    sums = {name: classes["all"].sum for name, classes in result.phases.items()}
+    total = sums.pop("total", 0)
     return {name: sums[name] / total for name in PHASE_LABELS if name in sums and total}
 
 
@@ -325,8 +326,7 @@ def _phases(result: Result, style: Style) -> list[str]:
     ]
     if not rows:
         return []
-    if "total" in result.phases:
-        rows.append(("total", result.phases["total"]["all"], ""))
+    rows.append(("total", result.phases["total"]["all"], ""))
     return table("phase, ms", rows, "of time", style)
 
 
