@@ -72,27 +72,30 @@ class Terminal:
     def echoes(self) -> bool:
         return bool(termios.tcgetattr(self._slave)[3] & termios.ECHO)
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Takes what is shown next; False when it has ended, and all was read."""
         left = LIMIT
-        while not select.select([self._master], [], [], 0.5)[0]:
-            left -= 0.5
-            assert self.process.poll() is None, f"it has ended: {self.raw!r}"
+        while not select.select([self._master], [], [], 0.1)[0]:
+            left -= 0.1
+            if self.process.poll() is not None and not select.select([self._master], [], [], 0)[0]:
+                return False
             assert left > 0, f"nothing more: {self.rows}"
         text = self._text.decode(os.read(self._master, 65536))
         self.raw += text
         self._stream.feed(text)
+        return True
 
     def wait_for(self, pattern: str) -> list[str]:
         """All rows, as soon as one matches."""
         while not any(re.search(pattern, row) for row in self.rows):
-            self._read()
+            assert self._read(), f"it has ended: {self.raw!r}"
         return self.rows
 
     def end(self) -> tuple[int, str]:
         """The exit code, and what was printed behind the screen."""
+        while self._read():  # more than a terminal keeps, it must not wait for its reader
+            pass
         code = self.process.wait(LIMIT)
-        while select.select([self._master], [], [], 0)[0]:
-            self._read()
         assert termios.tcgetattr(self._slave) == self._mode
         assert self.raw.count(TO_SCREEN) == self.raw.count(FROM_SCREEN)
         assert self.raw.count(HIDE) == self.raw.count(SHOW)
