@@ -89,6 +89,7 @@ cdef curl_table curl
 
 cdef enum:
     CURLE_OK = 0
+    CURLE_UNSUPPORTED_PROTOCOL = 1
     CURLE_WEIRD_SERVER_REPLY = 8
     CURLE_PARTIAL_FILE = 18
     CURLE_OUT_OF_MEMORY = 27

@@ -9,7 +9,7 @@ from ftcore.connection cimport (
 )
 from ftcore.libcurl cimport (
     CURLE_GOT_NOTHING, CURLE_PARTIAL_FILE, CURLE_RECV_ERROR, CURLE_SEND_ERROR,
-    CURLE_WEIRD_SERVER_REPLY,
+    CURLE_UNSUPPORTED_PROTOCOL, CURLE_WEIRD_SERVER_REPLY,
 )
 from ftcore.moments cimport moments_rtt
 from ftcore.op cimport (
@@ -27,6 +27,8 @@ cdef extern from "c/http1.h" nogil:
     enum: HTTP1_NOTHING
     enum: HTTP1_BODY
     enum: HTTP1_END
+    enum: HTTP1_NOT_HTTP
+    enum: HTTP1_BAD_VERSION
     enum: HTTP1_TOO_MANY_INTERIM
     enum: HTTP1_CUT_BEFORE
     enum: HTTP1_CUT_AFTER_INTERIM
@@ -76,6 +78,8 @@ cdef void refuse(wire *w, http1_fault fault) noexcept nogil:
         lose(w, OUTCOME_NO_HEADERS)
     elif fault >= HTTP1_CUT_IN_BODY:
         lose(w, CURLE_PARTIAL_FILE)
+    elif fault == HTTP1_NOT_HTTP or fault == HTTP1_BAD_VERSION:
+        lose(w, CURLE_UNSUPPORTED_PROTOCOL)
     elif fault == HTTP1_TOO_MANY_INTERIM:
         lose(w, OUTCOME_TOO_MANY_INTERIM)
     else:

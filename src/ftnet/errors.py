@@ -267,7 +267,7 @@ _OS_SYSTEM: Final = frozenset(
 )
 # libcurl gives these codes to broken connections and to invalid responses alike; its text tells.
 _INVALID: Final = {
-    1: ("HTTP/0.9", "HTTP version", "HTTP/1 subversion"),
+    1: ("HTTP/0.9", "HTTP version", "HTTP/1 subversion", "not an HTTP response"),
     56: (
         "chunk",
         "Malformed encoding",
