@@ -115,6 +115,7 @@ cdef inline lane *pop_idle(generator *g) noexcept nogil:
 cdef void note_send(lane *a, const trip *t) noexcept nogil:
     """Once a request, when it is over: whether and when it was sent."""
     cdef tally *to = a.g.active
+    cdef int64_t at
     if t.sent == 0:
         return
     to.counts[TALLY_SENT] += 1
@@ -122,8 +123,9 @@ cdef void note_send(lane *a, const trip *t) noexcept nogil:
     to.counts[TALLY_BYTES_RECEIVED] += <uint64_t>t.received
     if t.began_at - a.due > a.g.late_after:
         to.counts[TALLY_LATE] += 1
-    if not t.fresh and not a.retried:
-        tally_late_by(to, max(t.began_at - max(a.due, a.free_at), 0))
+    # connecting is not the sender's fault, but it could have begun to
+    at = a.taken if t.fresh or a.retried else t.began_at
+    tally_late_by(to, max(at - max(a.due, a.free_at), 0))
 
 
 cdef void read_wire(lane *a, trip *t) noexcept nogil:
