@@ -400,6 +400,7 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
     x.outcome = file_outcome(x) if outcome == OUTCOME_FILE else outcome
     x.ph.at[ENDED_AT] = x.ph.at[RESPONSE_END] if x.ph.at[RESPONSE_END] else now_ns()
     reactor_timer_clear(p.r, &x.timer)
+    reactor_timer_clear(p.r, &x.progress_timer)
     if x.previous != NULL:
         x.previous.following = x.following
     else:

@@ -15,7 +15,9 @@ from ftcore.op cimport (
     slab_hold, word_get,
 )
 from ftcore.quality cimport estimator_heard
-from ftcore.reactor cimport defer, reactor_emit, reactor_event, source
+from ftcore.reactor cimport (
+    defer, reactor_emit, reactor_event, reactor_timer_clear, reactor_timer_set, source, timer_node,
+)
 from ftcore.sink cimport SINK_READY, SINK_START_OVER, sink_answer, sink_begin, sink_write
 from ftcore.slot cimport (
     EARLY_END, START_OVER, WANT_CHUNKS, WANT_HEADERS, WANT_PROGRESS, slot, slot_came_at,
@@ -155,8 +157,22 @@ cdef void progress(xfer *x, int64_t done) noexcept nogil:
         x.progress_done = done
     if x.progress_queued or not word_get(&x.wants) & WANT_PROGRESS:
         return
-    if x.home.r.now - x.progress_at < PROGRESS_EVERY:
-        return
+    if x.home.r.now - x.progress_at >= PROGRESS_EVERY:
+        tell_progress(x)
+    elif x.progress_timer.place == 0:  # what came since is told even if nothing follows
+        x.progress_timer.owner = x
+        x.progress_timer.fire = on_progress_due
+        reactor_timer_set(x.home.r, &x.progress_timer, x.progress_at + PROGRESS_EVERY)
+
+
+cdef void on_progress_due(timer_node *timer) noexcept nogil:
+    cdef xfer *x = <xfer *>timer.owner
+    if not x.progress_queued:
+        tell_progress(x)
+
+
+cdef void tell_progress(xfer *x) noexcept nogil:
+    reactor_timer_clear(x.home.r, &x.progress_timer)
     if x.s != NULL:
         response_catch_up(x.s)  # the header comes first
     x.progress_at = x.home.r.now

@@ -180,6 +180,7 @@ cdef struct xfer:
     event progress_event
     bint progress_queued
     int64_t progress_at      # the last one
+    timer_node progress_timer  # for the next
     int64_t progress_from    # bytes that the file had before this response
     int64_t progress_done    # never less than it was
     int64_t progress_total   # 0: unknown
