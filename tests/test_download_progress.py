@@ -33,7 +33,7 @@ from tests.downloads import (
 )
 from tests.drivers import in_callback, in_run
 from tests.origins import Origin
-from tests.servers.awkward import AwkwardServer, Peer
+from tests.servers.awkward import AwkwardServer, Peer, eventually
 from tests.servers.behaviours import BEHAVIOURS, says
 
 A_SECOND = 20  # events at most
@@ -101,6 +101,33 @@ def test_there_are_at_most_20_events_a_second(plain: ft.Client, target: Path) ->
         for last in range(first + 1, len(times)):
             seconds = times[last] - times[first]
             assert last - first <= seconds * A_SECOND + 1, "one may be late, not two"
+
+
+def test_what_came_last_is_told_though_nothing_follows(plain: ft.Client, target: Path) -> None:
+    """In several pieces, so close together that no progress may be told of some."""
+    told = History()
+
+    def answer(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        for _ in range(5):
+            until_told = len(told.progress)
+            peer.send(bytes(100_000))
+            if until_told == 0:
+                eventually(lambda: told.progress, "progress")
+        peer.server.gate.wait()
+        peer.send(bytes(500_000))
+
+    with AwkwardServer(answer) as server:
+        task = plain.downloadFile(url=server.url, filePath=str(target), **told.callbacks())
+        told.listen(task)
+        eventually(
+            lambda: told.progress[-1:] and told.progress[-1].totalBytesWritten == 500_000,
+            "all that came is told",
+        )
+        server.gate.set()
+        assert task.result(LIMIT).dataLength == 1_000_000
+    assert follows_the_rules(told.wait(), 1_000_000)
 
 
 def test_of_an_unknown_length_nothing_is_claimed_before_the_end(

@@ -99,7 +99,7 @@ class Summary:
         """Of a histogram as it is now."""
         if not histogram.count:
             return cls()
-        found = tuple(histogram.percentiles(PERCENTS))
+        found = tuple(min(at, histogram.max) for at in histogram.percentiles(PERCENTS))
         return cls(histogram.count, histogram.min, histogram.max, histogram.mean, found)
 
     def percentile(self, percent: float) -> int:
@@ -276,7 +276,8 @@ def summary(histogram: Histogram | Summary) -> dict[str, Any]:
     out["min"] = histogram.min if some else None
     out["mean"] = histogram.mean if some else None
     for percent in PERCENTS:
-        out[f"p{percent:g}"] = histogram.percentile(percent) if some else None
+        # a percentile is the end of its slot, which may lie behind the largest value
+        out[f"p{percent:g}"] = min(histogram.percentile(percent), histogram.max) if some else None
     out["max"] = histogram.max if some else None
     return out
 
