@@ -15,7 +15,7 @@ cdef void pool_start_waiting(void *) noexcept nogil
 cdef void pool_give_slot(slot *) noexcept nogil
 # For pool.settled: an exchange has ended.
 cdef void pool_settle(slot *, int result) noexcept nogil
-# Requests that succeeded on a lane, in this process.
-cdef long pool_succeeded(bint native) noexcept nogil
+# Requests begun on a lane, in this process; a redirect that changes lanes counts on both.
+cdef long pool_begun(bint native) noexcept nogil
 # All of libcurl's; no transfer is left.
 cdef void pool_free_handles(pool *) noexcept nogil

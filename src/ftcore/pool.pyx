@@ -55,7 +55,7 @@ cdef enum:
     WAITING_AT_MOST = 1000000
 
 
-cdef long succeeded[2]
+cdef long begun[2]
 
 
 # ---------------------------------------------------------------- places to run
@@ -311,6 +311,7 @@ cdef bint take_place(xfer *x) noexcept nogil:
             s.m.profiled += x.t.profile
     if s == NULL:
         return False
+    begun[x.native] += 1
     s.x = x
     x.s = s
     return True
@@ -394,8 +395,6 @@ cdef void finish(xfer *x, int outcome) noexcept nogil:
         g.running -= 1
         p.running -= x.counted
         p.files -= x.filed
-    if s != NULL and outcome == OUTCOME_OK:
-        succeeded[x.native] += 1
     x.state = ENDED
     x.outcome = file_outcome(x) if outcome == OUTCOME_FILE else outcome
     x.ph.at[ENDED_AT] = x.ph.at[RESPONSE_END] if x.ph.at[RESPONSE_END] else now_ns()
@@ -625,8 +624,8 @@ cdef void pool_on_command(op *o, unsigned commands) noexcept nogil:
     reactor_emit(p.r, &o.last)
 
 
-cdef long pool_succeeded(bint native) noexcept nogil:
-    return succeeded[native]
+cdef long pool_begun(bint native) noexcept nogil:
+    return begun[native]
 
 
 cdef void pool_free_handles(pool *p) noexcept nogil:

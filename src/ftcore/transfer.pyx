@@ -17,8 +17,8 @@ from ftcore.op cimport (
     slab, word_get, word_or, word_set,
 )
 from ftcore.pool cimport (
-    pool_free_handles, pool_give_slot, pool_on_command, pool_on_transfer_command, pool_settle,
-    pool_start_waiting, pool_succeeded,
+    pool_begun, pool_free_handles, pool_give_slot, pool_on_command, pool_on_transfer_command, pool_settle,
+    pool_start_waiting,
 )
 from ftcore.profile cimport FETCH_START, QUEUE_START, phases_object
 from ftcore.quality cimport Estimator
@@ -342,5 +342,5 @@ cdef class Transfer(Operation):
 
 
 def served():
-    """Requests that succeeded in this process, (on the native lane, on libcurl's)."""
-    return pool_succeeded(True), pool_succeeded(False)
+    """Requests begun in this process, (on the native lane, on libcurl's)."""
+    return pool_begun(True), pool_begun(False)
