@@ -17,8 +17,8 @@ from ftcore.op cimport (
     slab, word_get, word_or, word_set,
 )
 from ftcore.pool cimport (
-    pool_begun, pool_free_handles, pool_give_slot, pool_on_command, pool_on_transfer_command, pool_settle,
-    pool_start_waiting,
+    pool_begun, pool_free_handles, pool_give_slot, pool_on_command, pool_on_transfer_command,
+    pool_settle, pool_start_waiting,
 )
 from ftcore.profile cimport FETCH_START, QUEUE_START, phases_object
 from ftcore.quality cimport Estimator
