@@ -229,7 +229,7 @@ cdef int64_t read_stamped(wire *w, char *into, size_t room) noexcept nogil:
     for where the peer was seen to send in parts, and now and then."""
     cdef int64_t n, first = 0, last = 0, now
     cdef bint known = w.first_at != 0 and w.c.coded and connection_holds_back(w.c)
-    if w.first_at == 0:
+    if w.first_at == 0 and not (w.c.tls and w.begun == 1):  # TLS tickets may come before it
         w.looks += 1
         if w.in_parts or w.looks % LOOK_TWICE == 1:
             first = sock_first_came_at(w.c.fd)
