@@ -148,8 +148,7 @@ cdef void wire_free(wire *) noexcept nogil
 cdef void wire_send(wire *, const wire_request *) noexcept nogil
 # The owner's `more` has more, or the wait for an answer to "Expect" is over.
 cdef void wire_push(wire *) noexcept nogil
-# After `body` said "not now", or to go on after wire_pause.
-cdef void wire_pause(wire *) noexcept nogil
+# After `body` said "not now".
 cdef void wire_resume(wire *) noexcept nogil
 # Whether it was lost because the peer had closed an idle connection, as peers may at any time: it
 # has served before and not a byte of this answer came. Whether the request may be sent again is the

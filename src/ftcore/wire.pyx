@@ -169,8 +169,6 @@ cdef size_t tell(wire *w, const char *data, size_t length) noexcept nogil:
             return length
         if not w.standing:
             return length
-        if w.paused:
-            return at
 
 
 cdef bint keep(wire *w, const char *data, size_t length) noexcept nogil:
@@ -344,11 +342,6 @@ cdef void go_on(void *owner) noexcept nogil:
         w.reading = False
     if w.standing and w.c.coded:
         receive(w)
-
-
-cdef void wire_pause(wire *w) noexcept nogil:
-    w.paused = True
-    watch(w)
 
 
 cdef void wire_resume(wire *w) noexcept nogil:
