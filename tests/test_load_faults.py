@@ -37,11 +37,19 @@ def test_a_server_that_is_not_there(model: dict[str, Any]) -> None:
     assert (failure.errno, failure.cause.name) == (Errno.CONNECT, "ECONNREFUSED")
     assert failure.name == "CONNECT ECONNREFUSED"
     assert result.counts.failed == result.counts.connect_failed > 4
-    assert result.counts.failed < 4 * 0.3 / 0.001  # each one pauses
+    assert result.counts.failed < 4 * 0.3 / 0.001  # each one pauses, or waits until it is due
     assert result.counts.sent == result.counts.opened == 0
     assert result.error_rate == 1.0
     assert result.protocol == ""
     assert set(result.phases["total"]) == {"all", "failed"}
+
+
+def test_a_server_that_breaks_off_delays_no_request_of_an_open_model(socket_loop: Any) -> None:
+    """What is due goes out: only its connection that is still to come may hold it up."""
+    with Stage(socket_loop, [Answer(cut=0.0)]) as stage:
+        result = run(f"{stage.url}/0", requests=40, connections=1, rate=1000.0)
+    assert result.counts.failed == 40
+    assert result.phases["queue"]["failed"].max < 1_000_000_000  # ns
 
 
 def test_a_host_that_has_no_address() -> None:

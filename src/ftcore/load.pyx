@@ -56,7 +56,7 @@ cdef extern from "c/schedule.h" nogil:
 cdef enum:
     TICK = 1000000000        # ns of an interval
     REST_AT_LEAST = 1000000  # ns after a failure; doubled for each more in a row
-    REST_DOUBLINGS = 10
+    REST_DOUBLINGS = 5
 
 
 cdef curl_slist *slist(lines) except *:
@@ -371,7 +371,7 @@ cdef void take_up(lane *a, int64_t due, int64_t now) noexcept nogil:
 
 
 cdef void fail(lane *a, int outcome, long os_errno, const char *detail) noexcept nogil:
-    """No response came in whole. The lane rests, so that a dead server costs little."""
+    """No response came in whole. In the closed model the lane rests: a dead server costs little."""
     cdef int64_t now = now_ns()
     cdef trip t
     if a.c != NULL:
@@ -390,7 +390,7 @@ cdef void fail(lane *a, int outcome, long os_errno, const char *detail) noexcept
 cdef void release(lane *a, int64_t at) noexcept nogil:
     """Its request is over; it may take up the next at `at`, or a think time after."""
     cdef generator *g = a.g
-    cdef bint rests = g.think > 0 or a.failures > 0
+    cdef bint rests = not g.open and (g.think > 0 or a.failures > 0)
     a.busy = False
     unlink(&g.busy, a)
     g.in_flight -= 1
@@ -399,7 +399,7 @@ cdef void release(lane *a, int64_t at) noexcept nogil:
     if g.ending or g.left == 0 or at >= g.end_at:
         park(a)
         look_for_end(g)
-    elif rests and reactor_timer_set(g.r, &a.rest, at + (0 if g.open else g.think)) == 0:
+    elif rests and reactor_timer_set(g.r, &a.rest, at + g.think) == 0:
         pass
     elif g.open:
         park(a)
@@ -415,9 +415,6 @@ cdef void on_rested(timer_node *timer) noexcept nogil:
     if g.ending or g.left == 0 or due >= g.end_at:
         park(a)
         look_for_end(g)
-    elif g.open:
-        park(a)
-        start_due(g)
     else:
         a.free_at = due
         take_up(a, due, now_ns())
