@@ -27,7 +27,7 @@ All times that go in and come out are seconds, but histograms, which are nanosec
 from __future__ import annotations
 
 from ftnet.load.options import Options
-from ftnet.load.result import Counts, Failure, Interval, Result, Snapshot, Summary, Verdict
+from ftnet.load.result import Counts, Failure, Interval, Result, Snapshot, Step, Summary, Verdict
 from ftnet.load.run import Run, run, start
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Result",
     "Run",
     "Snapshot",
+    "Step",
     "Summary",
     "Verdict",
     "run",

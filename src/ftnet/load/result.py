@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from ftcore.histogram import Histogram
 from ftnet.errors import Cause, Errno
 from ftnet.load.options import Options
 
-__all__ = ["Counts", "Failure", "Interval", "Result", "Snapshot", "Summary", "Verdict"]
+__all__ = ["Counts", "Failure", "Interval", "Result", "Snapshot", "Step", "Summary", "Verdict"]
 
 #: Phases of a request, as in ``profile.durations``, in the order in which they come.
 PHASES: Final = ("queue", "dns", "connect", "ssl", "send", "ttfb", "download", "total")
@@ -169,6 +169,35 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """What a run has found of one step of its plan; histograms as in `Result`."""
+
+    kind: str  #: "http", "upload", "download", "websocket", "tcp", "udp", "python"
+    counts: Counts  #: `scheduled`: how often it was begun
+    errors: tuple[Failure, ...]  #: the most frequent first
+    statuses: Mapping[int, int]  #: responses by status; {} where there is no such thing
+    service: Histogram  #: ns from the first byte sent to the last received
+    #: ns from when it was due: the first step of an iteration with it, each later one when the
+    #: answer before it was there and its think time over
+    response: Histogram
+    phases: Mapping[str, Mapping[str, Histogram]]
+    checks: Mapping[str, tuple[int, int]]  #: by their text: how often each held, and did not
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "kind": self.kind,
+            "counts": counts_dict(self.counts),
+            "errors": [failure_dict(one) for one in self.errors],
+            "statuses": {str(code): number for code, number in self.statuses.items()},
+            "service": full(self.service),
+            "response": full(self.response),
+            "phases": phases_dict(self.phases),
+            "checks": {text: list(held) for text, held in self.checks.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What a run has found. Histograms are in nanoseconds."""
 
@@ -195,6 +224,10 @@ class Result:
     warnings: tuple[Verdict, ...] = ()  #: what should be known, though it is valid
     peer: str = ""  #: "10.0.0.1:443", the last one connected to
     protocol: str = ""  #: "http/1.1", "h2" or "h3"; "": no response
+    plan: str = ""  #: the name of the plan; "": one URL, and none of what follows
+    #: of a plan, whose `counts` are of the requests that its iterations have begun
+    iterations: Counts | None = None
+    steps: Mapping[str, Step] = field(default_factory=dict)  #: by name, in the plan's order
 
     @property
     def valid(self) -> bool:
@@ -240,12 +273,20 @@ class Result:
             "service": full(self.service),
             "response": full(self.response),
             "lateness": full(self.lateness),
-            "phases": {
-                phase: {name: full(histogram) for name, histogram in classes.items()}
-                for phase, classes in self.phases.items()
-            },
+            "phases": phases_dict(self.phases),
+            "plan": self.plan or None,
+            "iterations": None if self.iterations is None else counts_dict(self.iterations),
+            "steps": {name: step.to_dict() for name, step in self.steps.items()},
             "intervals": [one.to_dict() for one in self.intervals],
         }
+
+
+def phases_dict(phases: Mapping[str, Mapping[str, Histogram]]) -> dict[str, Any]:
+    """For JSON."""
+    return {
+        phase: {name: full(histogram) for name, histogram in classes.items()}
+        for phase, classes in phases.items()
+    }
 
 
 def counts_dict(counts: Counts) -> dict[str, int]:

@@ -1,0 +1,192 @@
+"""What is in a plan file, as structs: names, types and defaults of every key.
+
+Times are seconds: a file says ``"500ms"``, ``"1m30s"`` or a number, and `ftnet.plan.read` has made
+seconds of it. A text of a step may hold ``${name}``, see `ftnet.plan.template`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+__all__ = [
+    "Action",
+    "Download",
+    "Feed",
+    "Http",
+    "Load",
+    "Plan",
+    "Python",
+    "Scenario",
+    "Socket",
+    "Step",
+    "Tcp",
+    "Udp",
+    "Upload",
+    "WebSocket",
+]
+
+
+class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What all of them are."""
+
+
+class Load(_Struct, frozen=True, kw_only=True):
+    """How much: as the options of `ftnet.load.run` of the same names.
+
+    With ``rate`` or ``stages`` iterations are due at their times (open model), carried out by the
+    virtual users that are free, ``users`` at most; without, each user begins its next iteration
+    when its last is over (closed model).
+    """
+
+    users: int = 10  #: virtual users, each with its own variables and cookies
+    rate: float | None = None  #: iterations a second
+    stages: tuple[tuple[float, float], ...] = ()  #: (seconds, rate they end at)
+    arrivals: Literal["constant", "poisson"] = "constant"
+    seed: int = 1  #: of all that is drawn
+    warmup: float = 0.0
+    duration: float | None = None  #: s that are measured
+    iterations: int | None = None  #: that are measured
+    grace: float = 5.0  #: s for iterations under way at the end
+
+
+class Feed(_Struct, frozen=True, kw_only=True):
+    """Rows of data for iterations: a CSV file with a header line, or JSON lines of objects."""
+
+    file: str  #: beside the plan's file; its ending says what it is: .csv, .jsonl
+    order: Literal["sequential", "random", "once"] = "sequential"  #: "once" ends the run with it
+
+
+#: What must hold of an answer: "status" (a number, "2xx" or a list of them), "header:NAME",
+#: "json:PATH", "regex:...", "body" and "length", each with the value it must have; what is looked
+#: for in a text with {contains = ...} or {matches = ...}, numbers with {min = ..., max = ...},
+#: and what must be there at all with {exists = true}.
+Expectations: TypeAlias = dict[str, Any]
+
+#: Variables from an answer: name = "json:PATH", "header:NAME", "regex:..." or "body".
+Extractions: TypeAlias = dict[str, str]
+
+
+class _Step(_Struct, frozen=True, kw_only=True):
+    """What steps have in common."""
+
+    name: str = ""  #: by which it is counted; default: what it does
+    think: float | tuple[float, float] = 0.0  #: s after it, or from least to most
+    expect: Expectations = {}
+    extract: Extractions = {}
+    on_fail: Literal["stop", "continue"] = "stop"  #: what becomes of the iteration
+    timeout: float | None = None  #: s; default: the plan's
+    when: str = ""  #: only if this template is not "", "0" or "false"
+
+
+class Http(_Step, frozen=True, kw_only=True):
+    """One request; redirects are followed unless told otherwise."""
+
+    request: str  #: "METHOD URL" or "URL"; relative to the plan's base_url
+    header: dict[str, str] = {}
+    body: str | None = None
+    body_file: str | None = None  #: read once, sent as it is
+    json: Any = None  #: sent as JSON; its texts may hold variables
+    form: dict[str, str] | None = None  #: sent as application/x-www-form-urlencoded
+    http_version: Literal["1.1", "2", "2-prior-knowledge", "3", "3-only"] | None = None
+    follow: bool = True
+
+
+class Download(_Step, frozen=True, kw_only=True):
+    """A file to a temporary place, that is thrown away when it is complete."""
+
+    download: str  #: URL
+    header: dict[str, str] = {}
+
+
+class Upload(_Step, frozen=True, kw_only=True):
+    """A file as a form sends it."""
+
+    upload: str  #: URL
+    file: str  #: beside the plan's file
+    field: str = "file"
+    form: dict[str, str] = {}
+    header: dict[str, str] = {}
+
+
+class Action(_Struct, frozen=True, kw_only=True):
+    """One thing done on an open socket; exactly one of the first four.
+
+    ``send`` text (WebSocket: a message, TCP: bytes in UTF-8, UDP: a datagram), ``send_hex`` bytes,
+    ``receive`` waits for the next message (TCP: for so many bytes, or through a text; UDP: for a
+    datagram), ``close``.
+    """
+
+    send: str | None = None
+    send_hex: str | None = None
+    receive: bool | int | str | None = None
+    close: bool | int | None = None  #: WebSocket: the code
+    expect: Expectations = {}  #: of what was received: "body", "json:PATH", "regex:..."
+    extract: Extractions = {}
+    name: str = ""  #: counted by this name beside its step
+    within: float | None = None  #: s; default: the step's timeout
+
+
+class WebSocket(_Step, frozen=True, kw_only=True):
+    """Opens a WebSocket, does things on it, and closes it."""
+
+    websocket: str  #: URL
+    actions: tuple[Action, ...] = ()
+    header: dict[str, str] = {}
+    protocols: tuple[str, ...] = ()
+
+
+class Tcp(_Step, frozen=True, kw_only=True):
+    """Opens a TCP connection, does things on it, and closes it."""
+
+    tcp: str  #: "HOST:PORT"
+    actions: tuple[Action, ...] = ()
+    tls: bool = False
+
+
+class Udp(_Step, frozen=True, kw_only=True):
+    """Does things on a UDP socket of its own."""
+
+    udp: str  #: "HOST:PORT" of the peer
+    actions: tuple[Action, ...] = ()
+
+
+class Python(_Step, frozen=True, kw_only=True):
+    """Calls ``function(user)``, whatever it does; slower than the other steps.
+
+    One that returns a step (a mapping as in a plan file), or yields several, has them carried out;
+    ``yield`` gives it the answer. ``user.variables`` are the virtual user's.
+    """
+
+    python: str  #: "module:function", or "file.py:function" beside the plan's file
+
+
+Socket: TypeAlias = WebSocket | Tcp | Udp
+Step: TypeAlias = Http | Download | Upload | WebSocket | Tcp | Udp | Python
+
+
+class Scenario(_Struct, frozen=True, kw_only=True):
+    """Steps that a virtual user does one after the other: one iteration."""
+
+    name: str
+    step: tuple[Step, ...]
+    weight: float = 1.0  #: its share of the iterations, among those without a load of their own
+    load: Load | None = None  #: of its own: then it has users and a schedule of its own
+    think: float | tuple[float, float] = 0.0  #: s after an iteration, or from least to most
+
+
+class Plan(_Struct, frozen=True, kw_only=True):
+    """A whole file."""
+
+    name: str = ""  #: default: the file's name
+    base_url: str = ""
+    header: dict[str, str] = {}  #: of every HTTP request
+    timeout: float = 30.0  #: s for one step
+    variables: dict[str, Any] = {}
+    data: dict[str, Feed] = {}  #: ${NAME.COLUMN}
+    cookies: bool = True  #: each virtual user keeps cookies from one step and iteration to the next
+    settings: dict[str, Any] = {}  #: of the Client: verify, proxy, http_version, user_agent, ...
+    load: Load = Load()
+    scenario: tuple[Scenario, ...] = ()
+    folder: str = ""  #: that its files are beside; `read` sets it
