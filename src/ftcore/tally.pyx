@@ -16,8 +16,8 @@ cdef extern from "c/histogram.h" nogil:
 
 COUNT_NAMES = (
     "scheduled", "sent", "completed", "failed", "unfinished", "unsent", "late", "wrong_status",
-    "wrong_length", "wrong_content", "retried", "bytes_sent", "bytes_received", "opened", "connect_failed", "closed",
-    "answered", "unrecorded",
+    "wrong_length", "wrong_content", "retried", "bytes_sent", "bytes_received", "opened",
+    "connect_failed", "closed", "answered", "unrecorded",
 )
 SPAN_NAMES = ("queue", "dns", "connect", "ssl", "send", "ttfb", "download", "total", "service")
 CLASS_NAMES = ("failed", "1xx", "2xx", "3xx", "4xx", "5xx")
@@ -86,10 +86,12 @@ cdef class Tally:
         """Adds what another has: exactly what one would have that had counted both."""
         tally_add(self.t, other.t)
 
-    cpdef int answered(
+    cpdef int64_t answered(
             self, Phases of, int status, int64_t due, int64_t ready, int64_t late_after,
             int64_t end, int wrong, bint is_open, bint counted) except -1:
-        """Counts a request of a plan that was answered, all times in ns on the engine's clock.
+        """Counts a request of a plan that was answered, and returns when the answer was there.
+
+        All times are ns on the engine's clock.
 
         It was `due` then, `ready` is when who sends it had nothing else to do. One that is not
         `counted`, of the warm-up, is an answer if it came by the `end`, and nothing else.
@@ -101,7 +103,7 @@ cdef class Tally:
         if last <= end:
             t.counts[TALLY_ANSWERED] += 1
         if not counted:
-            return 0
+            return last
         note_send(t, p, due, ready, late_after)
         t.counts[TALLY_COMPLETED] += 1
         t.statuses[status if 0 <= status < TALLY_STATUSES else 0] += 1
@@ -121,7 +123,7 @@ cdef class Tally:
         spans[TALLY_TOTAL] = last - due
         spans[TALLY_SERVICE] = last - began_at(p)
         tally_record(t, tally_class(status), spans)
-        return 0
+        return last
 
     cpdef int failed(
             self, Phases of, int outcome, long os_errno, str detail, int64_t due, int64_t ready,
