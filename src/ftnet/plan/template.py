@@ -14,7 +14,7 @@
 
 What is random is drawn from ``variables["$random"]``, a `random.Random`, so that a seed repeats it;
 without, from the generator of the `random` module. A number is written as in JSON, True as
-``true``, None as nothing, a list or dict as JSON.
+``true``, None as nothing, a list or dict as JSON, another object as its `str`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def text_of(value: Any) -> str:
         return value
     if value is None:
         return ""
-    return msgspec.json.encode(value).decode()
+    if isinstance(value, (bool, float, list, tuple, dict)):
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    return str(value)
 
 
 class Template:
@@ -278,7 +280,7 @@ def _urlencode(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value, enc_hook=str).decode()
 
 
 _FILTERS: Final[dict[str, Callable[[Any], str]]] = {"urlencode": _urlencode, "json": _json}

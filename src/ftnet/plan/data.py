@@ -1,0 +1,297 @@
+"""Data feeds: rows of CSV and JSONL files, one of each feed for an iteration.
+
+``.csv`` (and ``.tsv``, by tabs) has a header line with the names of the columns, and UTF-8 texts;
+``.jsonl`` (or ``.ndjson``) has an object in each line, whose values keep their types. Empty lines
+are passed over. A file up to `SMALL` bytes is decoded once; of a larger one the places of its rows
+are kept (8 bytes each), and a row is decoded when it is taken. Shares in one process have one copy.
+"""
+
+from __future__ import annotations
+
+import csv
+import mmap
+import os
+import random as randoms
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeAlias
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from ftnet.plan.model import Feed, Plan
+
+__all__ = ["KINDS", "Exhausted", "FeedError", "Feeds", "Rows", "open_rows"]
+
+SMALL: Final = 4 << 20  # bytes
+KINDS: Final = {".csv": ",", ".tsv": "\t", ".jsonl": "", ".ndjson": ""}  #: and their delimiters
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+#: Columns of a row; every row of a CSV file has the same.
+_Row: TypeAlias = dict[str, Any]
+
+
+class Exhausted(Exception):
+    """A feed in the order "once" has no row left."""
+
+    def __init__(self, feed: str, rows: int) -> None:
+        super().__init__(f"data {feed}: all of its {rows} rows were taken")
+        self.feed = feed
+
+
+class FeedError(ValueError):
+    """A data file that is not as it must be: says which, the line (0: none), and what."""
+
+    def __init__(self, file: str, line: int, reason: str) -> None:
+        super().__init__(f"{file}:{line}: {reason}" if line else f"{file}: {reason}")
+        self.file = file
+        self.line = line
+        self.reason = reason
+
+
+class Feeds:
+    """The feeds of a plan for one share: it takes every `every`-th row, beginning at `index`."""
+
+    def __init__(self, plan: Plan, index: int = 0, every: int = 1, random: Any = None) -> None:
+        """FeedError when a file can't be read or has no rows; `random` is a `random.Random`."""
+        drawn = randoms.Random(plan.load.seed + index) if random is None else random
+        self._feeds = {
+            name: _Draw(name, feed, plan.folder, index, every, drawn)
+            for name, feed in plan.data.items()
+        }
+
+    def take(self, variables: dict[str, Any], feeds: Collection[str] | None = None) -> None:
+        """Puts the next row of each feed (or of those named) into the variables: `feed.column`.
+
+        `Exhausted` when there is none.
+        """
+        for name, feed in self._feeds.items():
+            if feeds is None or name in feeds:
+                feed.take(variables)
+
+
+class _Draw:
+    """Where a share is in a feed."""
+
+    def __init__(
+        self, name: str, feed: Feed, folder: str, index: int, every: int, random: Any
+    ) -> None:
+        self._name = name
+        self._rows = open_rows(os.path.join(folder, feed.file))
+        self._keys: dict[str, str] = {}  # of columns, as variables
+        self._order = feed.order
+        self._next, self._every = index, every
+        self._random = random
+        self._taken: _Row = {}
+
+    def take(self, variables: dict[str, Any]) -> None:
+        rows = self._rows
+        if self._order == "random":
+            row = rows[self._random.randrange(len(rows))]
+        else:
+            at, self._next = self._next, self._next + self._every
+            if self._order == "once" and at >= len(rows):
+                raise Exhausted(self._name, len(rows))
+            row = rows[at % len(rows)]
+        keys = self._keys
+        for column, value in row.items():
+            key = keys.get(column)
+            if key is None:
+                key = keys[column] = f"{self._name}.{column}"
+            variables[key] = value
+        if row.keys() != self._taken.keys():
+            for column in self._taken.keys() - row.keys():
+                variables.pop(keys[column], None)
+        self._taken = row
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+class Rows(Sequence[_Row]):
+    """The rows of a file."""
+
+    path: str
+    columns: frozenset[str] | None  #: of any row; None where only reading all of them would tell
+
+
+def open_rows(path: str) -> Rows:
+    """The rows of a file; FeedError says what is wrong with it and where."""
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in KINDS:
+        raise FeedError(path, 0, f"must end in {', '.join(KINDS)}, got {ending or 'no ending'!r}")
+    try:
+        known = os.stat(path)
+        key = (os.path.abspath(path), known.st_mtime_ns, known.st_size)
+        rows = _open.get(key)
+        if rows is None:
+            make = _Few if known.st_size <= SMALL else _Many
+            rows = _open[key] = make(path, KINDS[ending])
+    except OSError as error:
+        raise FeedError(path, 0, f"can't be read: {error.strerror}") from None
+    return rows
+
+
+_open: Final[WeakValueDictionary[tuple[str, int, int], Rows]] = WeakValueDictionary()
+
+
+class _Few(Rows):
+    """All rows of a small file, decoded."""
+
+    def __init__(self, path: str, delimiter: str) -> None:
+        self.path = path
+        with open(path, "rb") as file:
+            content = file.read()
+        numbered = _csv_rows if delimiter else _json_rows
+        self._rows = [row for _, row in numbered(path, content, delimiter)]
+        if not self._rows:
+            raise FeedError(path, 0, "has no rows")
+        self.columns = frozenset().union(*self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._rows[at]
+
+
+class _Many(Rows):
+    """The rows of a large file, by their places."""
+
+    def __init__(self, path: str, delimiter: str) -> None:
+        self.path = path
+        self._delimiter = delimiter
+        with open(path, "rb") as file:
+            self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._places = array("Q", _places(path, self._content, quoted=bool(delimiter)))
+        self._names: list[str] = []
+        self.columns = None
+        if delimiter and self._places:
+            self._names = _names(path, self._fields(self._places.pop(0)))
+            self.columns = frozenset(self._names)
+        if not self._places:
+            raise FeedError(path, 0, "has no rows")
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, at: Any) -> Any:
+        start = self._places[at]
+        try:
+            if not self._delimiter:
+                return _object(self._record(start))
+            return _named(self._names, self._fields(start))
+        except (csv.Error, ValueError) as error:
+            raise FeedError(self.path, self._line(start), str(error)) from None
+
+    def _record(self, start: int) -> bytes:
+        """From `start` to the end of the record, which may hold line breaks in quotes."""
+        content, quoted = self._content, bool(self._delimiter)
+        end = start
+        while True:
+            end = content.find(b"\n", end) + 1 or len(content)
+            record = content[start:end]
+            if end == len(content) or not quoted or record.count(b'"') % 2 == 0:
+                return record if start else record.removeprefix(_BOM)
+
+    def _fields(self, start: int) -> list[str]:
+        text = self._record(start).decode()
+        return next(csv.reader([text], delimiter=self._delimiter, strict=True))
+
+    def _line(self, start: int) -> int:
+        """The number of the line at a place."""
+        step = 1 << 20
+        parts = (self._content[at : min(at + step, start)] for at in range(0, start, step))
+        return 1 + sum(part.count(b"\n") for part in parts)
+
+
+def _places(path: str, content: mmap.mmap, *, quoted: bool) -> Iterator[int]:
+    """Where records begin that are not empty."""
+    start = at = 0
+    inside = False  # of quotes
+    for line in iter(content.readline, b""):
+        at += len(line)
+        if quoted and line.count(b'"') % 2:
+            inside = not inside
+        if inside:
+            continue
+        if line.strip() or at - start > len(line):
+            yield start
+        start = at
+    if inside:
+        raise FeedError(path, 0, "a quote is not closed")
+
+
+# --- records ----------------------------------------------------------------------------------
+
+
+def _csv_rows(path: str, content: bytes, delimiter: str) -> Iterator[tuple[int, _Row]]:
+    """The number of the line at which a row ends, and the row."""
+    reader = csv.reader(_lines(_decoded(path, content)), delimiter=delimiter, strict=True)
+    names: list[str] = []
+    while True:
+        try:
+            fields = next(reader, None)
+            if fields is None:
+                return
+            if not fields or (len(fields) == 1 and fields[0].isspace()):
+                continue
+            if not names:
+                names = _names(path, fields)
+                continue
+            row = _named(names, fields)
+        except FeedError:
+            raise
+        except (csv.Error, ValueError) as error:
+            raise FeedError(path, reader.line_num, str(error)) from None
+        yield reader.line_num, row
+
+
+def _lines(text: str) -> Iterable[str]:
+    """Lines with their ends; unlike `str.splitlines` by line feeds alone."""
+    return (f"{line}\n" for line in text.split("\n"))
+
+
+def _decoded(path: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise FeedError(path, line, f"is no UTF-8: byte 0x{content[error.start]:02x}") from None
+
+
+def _names(path: str, fields: list[str]) -> list[str]:
+    names = [field.strip() for field in fields]
+    for at, name in enumerate(names):
+        if not name:
+            raise FeedError(path, 1, f"column {at + 1} has no name in the header line")
+        if name in names[:at]:
+            raise FeedError(path, 1, f"two columns have the name {name!r}")
+    return names
+
+
+def _named(names: list[str], fields: list[str]) -> _Row:
+    if len(fields) != len(names):
+        raise ValueError(f"the row has {len(fields)} fields, the header line {len(names)}")
+    return dict(zip(names, fields, strict=True))
+
+
+def _json_rows(path: str, content: bytes, _: str) -> Iterator[tuple[int, _Row]]:
+    for number, line in enumerate(content.removeprefix(_BOM).split(b"\n"), 1):
+        if line.strip():
+            try:
+                row = _object(line)
+            except ValueError as error:
+                raise FeedError(path, number, str(error)) from None
+            yield number, row
+
+
+def _object(line: bytes) -> _Row:
+    try:
+        row = msgspec.json.decode(line)
+    except ValueError as error:
+        raise ValueError(f"is no JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"must be an object, got {line.strip().decode()!r:.60}")
+    return row
