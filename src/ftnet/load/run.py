@@ -19,6 +19,8 @@ from ftnet.options import merge
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ftnet.plan.model import Plan
+
 __all__ = ["Run", "run", "start"]
 
 _AHEAD: Final = 0.005  # s in which the threads are up, so that all begin together
@@ -28,8 +30,11 @@ _PROTOCOLS: Final = ("", "http/1.1", "h2", "h3")
 _RATE_AHEAD: Final = 0.002  # s in which all workers know of another rate
 
 
-def run(url: str, /, **options: Any) -> Result:
-    """Sends requests to `url` as `options` say, and returns what was found.
+def run(target: str | Plan, /, **options: Any) -> Result:
+    """Sends requests to a URL, or carries a plan out, as `options` say; returns what was found.
+
+    A plan (`ftnet.plan.read`) says itself what is done, and how much of it; what can be given in
+    its place is named in `Options.of_plan`.
 
     The options are those of `Options`, and the settings of a Client that are named in
     `ftnet.load.options.CLIENT_NAMES` (``verify=False``, ``proxy=...``). Raises TypeError or
@@ -39,7 +44,7 @@ def run(url: str, /, **options: Any) -> Result:
     Ctrl-C (KeyboardInterrupt) ends the run like `Run.stop`: the result so far is returned, with
     ``interrupted`` True. A second one is raised.
     """
-    started = start(url, **options)
+    started = start(target, **options)
     try:
         return started.result()
     except KeyboardInterrupt:
@@ -49,9 +54,11 @@ def run(url: str, /, **options: Any) -> Result:
         started.stop()
 
 
-def start(url: str, /, **options: Any) -> Run:
+def start(target: str | Plan, /, **options: Any) -> Run:
     """As `run`, but returns at once: ``await`` what it returns, or ask its ``result()``."""
-    return Run(Options.of(url, **options))
+    if isinstance(target, str):
+        return Run(Options.of(target, **options))
+    return Run(Options.of_plan(target, **options))
 
 
 class Run:
@@ -197,11 +204,15 @@ class Run:
             protocol=_PROTOCOLS[max(share.http for share in self._shares)],
             peer=f"[{address}]:{port}" if ":" in address else f"{address}:{port}" if port else "",
         )
-        return result_of(self.options, self._total.total, self._intervals, course)
+        return result_of(self.options, self._total, self._intervals, course)
 
 
 def _in_threads(options: Options) -> list[Share]:
-    """The shares of a run on one URL on this machine. OSError: no descriptors for one of them."""
+    """The shares of a run on this machine. OSError: no descriptors for one of them."""
+    if options.plan is not None:
+        from ftnet.plan.share import PlanShare
+
+        return [PlanShare(options, 0, 1)]
     made: list[Share] = []
     try:
         for index in range(options.workers):
