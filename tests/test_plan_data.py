@@ -83,7 +83,7 @@ def test_both_ways_to_read_give_what_was_written(table: list[list[str]]) -> None
         path = Path(folder, "a.csv")
         path.write_text(out.getvalue(), newline="")
         for kind in (data._Few, data._Many):
-            assert list(kind(str(path), ",")) == want
+            assert list(kind(str(path), "", ",")) == want
 
 
 def test_shares_have_every_row_once(tmp_path: Path, size: str) -> None:
