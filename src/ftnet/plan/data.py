@@ -13,7 +13,7 @@ import mmap
 import os
 import random as randoms
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from typing import Any, Final, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -79,38 +79,40 @@ class _Draw:
     ) -> None:
         self._name = name
         self._rows = open_rows(os.path.join(folder, feed.file), f"{name}.")
+        self._row, self._count = self._rows.row, len(self._rows)
         self._order = feed.order
         self._next, self._every = index, every
         self._random = random
-        self._taken: _Row = {}
 
     def take(self, variables: dict[str, Any]) -> None:
-        rows = self._rows
         if self._order == "random":
-            row = rows[self._random.randrange(len(rows))]
+            row = self._row(self._random.randrange(self._count))
         else:
-            at, self._next = self._next, self._next + self._every
-            if self._order == "once" and at >= len(rows):
-                raise Exhausted(self._name, len(rows))
-            row = rows[at % len(rows)]
+            at = self._next
+            self._next = at + self._every
+            if self._order == "once" and at >= self._count:
+                raise Exhausted(self._name, self._count)
+            row = self._row(at % self._count)
         variables.update(row)
-        if row.keys() != self._taken.keys():  # what this row does not have must not stay
-            for column in self._taken.keys() - row.keys():
-                variables.pop(column, None)
-        self._taken = row
+        if not self._rows.even:  # what this row does not have must not stay from another
+            start = f"{self._name}."
+            for key in [k for k in variables if k.startswith(start) and k not in row]:
+                del variables[key]
 
 
 # --- files ------------------------------------------------------------------------------------
 
 
-class Rows(Sequence[_Row]):
-    """The rows of a file."""
+class Rows(Sized):
+    """The rows of a file: `row(n)` is the n-th."""
 
+    row: Callable[[int], _Row]
     columns: frozenset[str] | None  #: of any row; None where only reading all of them would tell
+    even: bool  #: whether all rows are known to have the same columns
 
 
 def open_rows(path: str, prefix: str = "") -> Rows:
-    """The rows of a file, names of columns after `prefix`; FeedError says what is wrong and where."""
+    """The rows of a file, `prefix` before names of columns; FeedError says what is wrong."""
     ending = os.path.splitext(path)[1].lower()
     if ending not in KINDS:
         raise FeedError(path, 0, f"must end in {', '.join(KINDS)}, got {ending or 'no ending'!r}")
@@ -141,13 +143,12 @@ class _Few(Rows):
             self._rows = list(_json_rows(path, content, prefix))
         if not self._rows:
             raise FeedError(path, 0, "has no rows")
+        self.row = self._rows.__getitem__
         self.columns = frozenset().union(*self._rows)
+        self.even = all(len(row) == len(self.columns) for row in self._rows)
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    def __getitem__(self, at: Any) -> Any:
-        return self._rows[at]
 
 
 class _Many(Rows):
@@ -161,7 +162,7 @@ class _Many(Rows):
             self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._places = array("Q", _places(path, self._content, quoted=bool(delimiter)))
         self._names: list[str] = []
-        self.columns = None
+        self.row, self.columns, self.even = self._decode, None, bool(delimiter)
         if delimiter and self._places:
             self._names = _names(path, prefix, self._fields(self._places.pop(0)))
             self.columns = frozenset(self._names)
@@ -171,7 +172,7 @@ class _Many(Rows):
     def __len__(self) -> int:
         return len(self._places)
 
-    def __getitem__(self, at: Any) -> Any:
+    def _decode(self, at: int) -> _Row:
         start = self._places[at]
         try:
             if not self._delimiter:
