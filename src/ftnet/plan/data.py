@@ -13,7 +13,7 @@ import mmap
 import os
 import random as randoms
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from typing import Any, Final, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -78,97 +78,93 @@ class _Draw:
         self, name: str, feed: Feed, folder: str, index: int, every: int, random: Any
     ) -> None:
         self._name = name
-        self._rows = open_rows(os.path.join(folder, feed.file))
-        self._keys: dict[str, str] = {}  # of columns, as variables
+        self._rows = open_rows(os.path.join(folder, feed.file), f"{name}.")
+        self._row, self._count = self._rows.row, len(self._rows)
         self._order = feed.order
         self._next, self._every = index, every
         self._random = random
-        self._taken: _Row = {}
 
     def take(self, variables: dict[str, Any]) -> None:
-        rows = self._rows
         if self._order == "random":
-            row = rows[self._random.randrange(len(rows))]
+            row = self._row(self._random.randrange(self._count))
         else:
-            at, self._next = self._next, self._next + self._every
-            if self._order == "once" and at >= len(rows):
-                raise Exhausted(self._name, len(rows))
-            row = rows[at % len(rows)]
-        keys = self._keys
-        for column, value in row.items():
-            key = keys.get(column)
-            if key is None:
-                key = keys[column] = f"{self._name}.{column}"
-            variables[key] = value
-        if row.keys() != self._taken.keys():
-            for column in self._taken.keys() - row.keys():
-                variables.pop(keys[column], None)
-        self._taken = row
+            at = self._next
+            self._next = at + self._every
+            if self._order == "once" and at >= self._count:
+                raise Exhausted(self._name, self._count)
+            row = self._row(at % self._count)
+        variables.update(row)
+        if not self._rows.even:  # what this row does not have must not stay from another
+            start = f"{self._name}."
+            for key in [k for k in variables if k.startswith(start) and k not in row]:
+                del variables[key]
 
 
 # --- files ------------------------------------------------------------------------------------
 
 
-class Rows(Sequence[_Row]):
-    """The rows of a file."""
+class Rows(Sized):
+    """The rows of a file: `row(n)` is the n-th."""
 
-    path: str
+    row: Callable[[int], _Row]
     columns: frozenset[str] | None  #: of any row; None where only reading all of them would tell
+    even: bool  #: whether all rows are known to have the same columns
 
 
-def open_rows(path: str) -> Rows:
-    """The rows of a file; FeedError says what is wrong with it and where."""
+def open_rows(path: str, prefix: str = "") -> Rows:
+    """The rows of a file, `prefix` before names of columns; FeedError says what is wrong."""
     ending = os.path.splitext(path)[1].lower()
     if ending not in KINDS:
         raise FeedError(path, 0, f"must end in {', '.join(KINDS)}, got {ending or 'no ending'!r}")
     try:
         known = os.stat(path)
-        key = (os.path.abspath(path), known.st_mtime_ns, known.st_size)
+        key = (prefix, os.path.abspath(path), known.st_mtime_ns, known.st_size)
         rows = _open.get(key)
         if rows is None:
             make = _Few if known.st_size <= SMALL else _Many
-            rows = _open[key] = make(path, KINDS[ending])
+            rows = _open[key] = make(path, prefix, KINDS[ending])
     except OSError as error:
         raise FeedError(path, 0, f"can't be read: {error.strerror}") from None
     return rows
 
 
-_open: Final[WeakValueDictionary[tuple[str, int, int], Rows]] = WeakValueDictionary()
+_open: Final[WeakValueDictionary[tuple[str, str, int, int], Rows]] = WeakValueDictionary()
 
 
 class _Few(Rows):
     """All rows of a small file, decoded."""
 
-    def __init__(self, path: str, delimiter: str) -> None:
-        self.path = path
+    def __init__(self, path: str, prefix: str, delimiter: str) -> None:
         with open(path, "rb") as file:
             content = file.read()
-        numbered = _csv_rows if delimiter else _json_rows
-        self._rows = [row for _, row in numbered(path, content, delimiter)]
+        if delimiter:
+            self._rows = list(_csv_rows(path, content, prefix, delimiter))
+        else:
+            self._rows = list(_json_rows(path, content, prefix))
         if not self._rows:
             raise FeedError(path, 0, "has no rows")
+        self.row = self._rows.__getitem__
         self.columns = frozenset().union(*self._rows)
+        self.even = all(len(row) == len(self.columns) for row in self._rows)
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    def __getitem__(self, at: Any) -> Any:
-        return self._rows[at]
 
 
 class _Many(Rows):
     """The rows of a large file, by their places."""
 
-    def __init__(self, path: str, delimiter: str) -> None:
-        self.path = path
+    def __init__(self, path: str, prefix: str, delimiter: str) -> None:
+        self._path = path
+        self._prefix = prefix
         self._delimiter = delimiter
         with open(path, "rb") as file:
             self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._places = array("Q", _places(path, self._content, quoted=bool(delimiter)))
         self._names: list[str] = []
-        self.columns = None
+        self.row, self.columns, self.even = self._decode, None, bool(delimiter)
         if delimiter and self._places:
-            self._names = _names(path, self._fields(self._places.pop(0)))
+            self._names = _names(path, prefix, self._fields(self._places.pop(0)))
             self.columns = frozenset(self._names)
         if not self._places:
             raise FeedError(path, 0, "has no rows")
@@ -176,14 +172,14 @@ class _Many(Rows):
     def __len__(self) -> int:
         return len(self._places)
 
-    def __getitem__(self, at: Any) -> Any:
+    def _decode(self, at: int) -> _Row:
         start = self._places[at]
         try:
             if not self._delimiter:
-                return _object(self._record(start))
+                return _object(self._record(start), self._prefix)
             return _named(self._names, self._fields(start))
         except (csv.Error, ValueError) as error:
-            raise FeedError(self.path, self._line(start), str(error)) from None
+            raise FeedError(self._path, self._line(start), str(error)) from None
 
     def _record(self, start: int) -> bytes:
         """From `start` to the end of the record, which may hold line breaks in quotes."""
@@ -197,6 +193,8 @@ class _Many(Rows):
 
     def _fields(self, start: int) -> list[str]:
         text = self._record(start).decode()
+        if '"' not in text:
+            return text.rstrip("\r\n").split(self._delimiter)
         return next(csv.reader([text], delimiter=self._delimiter, strict=True))
 
     def _line(self, start: int) -> int:
@@ -226,8 +224,7 @@ def _places(path: str, content: mmap.mmap, *, quoted: bool) -> Iterator[int]:
 # --- records ----------------------------------------------------------------------------------
 
 
-def _csv_rows(path: str, content: bytes, delimiter: str) -> Iterator[tuple[int, _Row]]:
-    """The number of the line at which a row ends, and the row."""
+def _csv_rows(path: str, content: bytes, prefix: str, delimiter: str) -> Iterator[_Row]:
     reader = csv.reader(_lines(_decoded(path, content)), delimiter=delimiter, strict=True)
     names: list[str] = []
     while True:
@@ -237,15 +234,16 @@ def _csv_rows(path: str, content: bytes, delimiter: str) -> Iterator[tuple[int, 
                 return
             if not fields or (len(fields) == 1 and fields[0].isspace()):
                 continue
-            if not names:
-                names = _names(path, fields)
+            if names:
+                row = _named(names, fields)
+            else:
+                names = _names(path, prefix, fields)
                 continue
-            row = _named(names, fields)
         except FeedError:
             raise
         except (csv.Error, ValueError) as error:
             raise FeedError(path, reader.line_num, str(error)) from None
-        yield reader.line_num, row
+        yield row
 
 
 def _lines(text: str) -> Iterable[str]:
@@ -261,13 +259,13 @@ def _decoded(path: str, content: bytes) -> str:
         raise FeedError(path, line, f"is no UTF-8: byte 0x{content[error.start]:02x}") from None
 
 
-def _names(path: str, fields: list[str]) -> list[str]:
-    names = [field.strip() for field in fields]
+def _names(path: str, prefix: str, fields: list[str]) -> list[str]:
+    names = [prefix + field.strip() for field in fields]
     for at, name in enumerate(names):
-        if not name:
+        if name == prefix:
             raise FeedError(path, 1, f"column {at + 1} has no name in the header line")
         if name in names[:at]:
-            raise FeedError(path, 1, f"two columns have the name {name!r}")
+            raise FeedError(path, 1, f"two columns have the name {name.removeprefix(prefix)!r}")
     return names
 
 
@@ -277,21 +275,20 @@ def _named(names: list[str], fields: list[str]) -> _Row:
     return dict(zip(names, fields, strict=True))
 
 
-def _json_rows(path: str, content: bytes, _: str) -> Iterator[tuple[int, _Row]]:
+def _json_rows(path: str, content: bytes, prefix: str) -> Iterator[_Row]:
     for number, line in enumerate(content.removeprefix(_BOM).split(b"\n"), 1):
         if line.strip():
             try:
-                row = _object(line)
+                yield _object(line, prefix)
             except ValueError as error:
                 raise FeedError(path, number, str(error)) from None
-            yield number, row
 
 
-def _object(line: bytes) -> _Row:
+def _object(line: bytes, prefix: str) -> _Row:
     try:
         row = msgspec.json.decode(line)
     except ValueError as error:
         raise ValueError(f"is no JSON: {error}") from None
     if not isinstance(row, dict):
         raise ValueError(f"must be an object, got {line.strip().decode()!r:.60}")
-    return row
+    return {prefix + column: value for column, value in row.items()}
