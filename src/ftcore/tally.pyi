@@ -23,7 +23,9 @@ class Tally:
         wrong: int,
         is_open: bool,
         counted: bool,
+        also: Tally,
     ) -> int: ...
+    def begun(self, also: Tally) -> int: ...
     def failed(
         self,
         of: Phases | None,

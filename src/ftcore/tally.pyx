@@ -66,6 +66,17 @@ cdef void note_send(
     tally_late_by(t, max(p.at[QUEUE_START] - max(due, ready), 0))
 
 
+cdef void note_answer(
+        tally *t, const phases *p, int status, int wrong, const int64_t *spans, int64_t due,
+        int64_t ready, int64_t late_after) noexcept nogil:
+    note_send(t, p, due, ready, late_after)
+    t.counts[TALLY_COMPLETED] += 1
+    t.statuses[status if 0 <= status < TALLY_STATUSES else 0] += 1
+    if wrong:
+        t.counts[TALLY_WRONG_STATUS + wrong - 1] += 1
+    tally_record(t, tally_class(status), spans)
+
+
 @cython.final
 cdef class Tally:
     """Counters, statuses, failures and histograms of a load run, or of a part of it."""
@@ -88,8 +99,10 @@ cdef class Tally:
 
     cpdef int64_t answered(
             self, Phases of, int status, int64_t due, int64_t ready, int64_t late_after,
-            int64_t end, int wrong, bint is_open, bint counted) except -1:
+            int64_t end, int wrong, bint is_open, bint counted, Tally also) except -1:
         """Counts a request of a plan that was answered, and returns when the answer was there.
+
+        It goes into `also` as well.
 
         All times are ns on the engine's clock.
 
@@ -97,18 +110,13 @@ cdef class Tally:
         `counted`, of the warm-up, is an answer if it came by the `end`, and nothing else.
         """
         cdef const phases *p = &of.p
-        cdef tally *t = self.t
         cdef int64_t spans[TALLY_SPANS]
         cdef int64_t began, sent, first, last = p.at[RESPONSE_END]
         if last <= end:
-            t.counts[TALLY_ANSWERED] += 1
+            self.t.counts[TALLY_ANSWERED] += 1
+            also.t.counts[TALLY_ANSWERED] += 1
         if not counted:
             return last
-        note_send(t, p, due, ready, late_after)
-        t.counts[TALLY_COMPLETED] += 1
-        t.statuses[status if 0 <= status < TALLY_STATUSES else 0] += 1
-        if wrong:
-            t.counts[TALLY_WRONG_STATUS + wrong - 1] += 1
         tally_clear_spans(spans)
         began = p.at[REQUEST_START]
         first = max(p.at[RESPONSE_START], began)
@@ -122,8 +130,15 @@ cdef class Tally:
         spans[TALLY_DOWNLOAD] = max(last - max(first, sent), 0)
         spans[TALLY_TOTAL] = last - due
         spans[TALLY_SERVICE] = last - began_at(p)
-        tally_record(t, tally_class(status), spans)
+        note_answer(self.t, p, status, wrong, spans, due, ready, late_after)
+        note_answer(also.t, p, status, wrong, spans, due, ready, late_after)
         return last
+
+    cpdef int begun(self, Tally also) except -1:
+        """Counts a request that was due, here and in `also`."""
+        self.t.counts[TALLY_SCHEDULED] += 1
+        also.t.counts[TALLY_SCHEDULED] += 1
+        return 0
 
     cpdef int failed(
             self, Phases of, int outcome, long os_errno, str detail, int64_t due, int64_t ready,

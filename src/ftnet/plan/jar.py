@@ -30,10 +30,12 @@ _NEVER = float("inf")
 class Jar:
     """What a server has set, by domain, path and name, in the order in which it came."""
 
-    __slots__ = ("_cookies",)
+    __slots__ = ("_cookies", "_known", "_plain")
 
     def __init__(self) -> None:
         self._cookies: dict[tuple[str, str, str], _Cookie] = {}
+        self._plain = True  # none has an end or a path, so that the origin alone decides
+        self._known: dict[str, str] = {}  # then: fields by what a URL begins with
 
     def __bool__(self) -> bool:
         return bool(self._cookies)
@@ -41,9 +43,19 @@ class Jar:
     def clear(self) -> None:
         """Forgets all of them."""
         self._cookies.clear()
+        self._known.clear()
 
     def header(self, url: str) -> str:
         """The Cookie field for a request to an absolute URL; "": there is none to send."""
+        if not self._plain:
+            return self._header(url)
+        origin = url[: url.find("/", 8)] if url.find("/", 8) > 0 else url
+        known = self._known.get(origin)
+        if known is None:
+            known = self._known[origin] = self._header(url)
+        return known
+
+    def _header(self, url: str) -> str:
         parts = urlsplit(url)
         host, path = (parts.hostname or "").lower(), parts.path or "/"
         now = time.time()
@@ -71,6 +83,9 @@ class Jar:
                 self._cookies.pop(key, None)
             else:
                 self._cookies[key] = cookie
+        self._known.clear()
+        every = self._cookies.values()
+        self._plain = all(one.path == "/" and one.expires == _NEVER for one in every)
 
 
 def _within(host: str, domain: str) -> bool:

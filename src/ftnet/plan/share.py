@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import thread_time_ns
-from typing import Final
+from typing import Any, Final
 
 from ftcore.arrivals import Arrivals
 from ftcore.load import clock
@@ -28,11 +28,11 @@ from ftnet.load.books import Books
 from ftnet.load.options import Options
 from ftnet.load.plan import share as part_of
 from ftnet.load.plan import stages_of
-from ftnet.plan.answers import Answer
 from ftnet.plan.data import Exhausted, Feeds
-from ftnet.plan.model import Plan, Scenario, Step
+from ftnet.plan.http_work import HttpWork
+from ftnet.plan.model import Http, Plan, Scenario, Step
 from ftnet.plan.user import User
-from ftnet.plan.work import Work, made_ready
+from ftnet.plan.work import Work
 
 __all__ = ["PlanShare", "Stream", "Workshop"]
 
@@ -40,6 +40,10 @@ _NEVER: Final = 2**63 - 1
 _TICK: Final = 1_000_000_000
 _GOLDEN: Final = 0.6180339887498949
 _REST: Final = 1_000_000  # ns after a failed iteration in the closed model; doubled for each more
+
+
+#: What makes each kind of step ready.
+_MADE_BY: Final[dict[type, Callable[[Any, str, Any], Work]]] = {Http: HttpWork}
 
 
 class Workshop:
@@ -50,6 +54,10 @@ class Workshop:
         self.clients: dict[str | None, Client] = {}
         self._driver = driver
         self._files: dict[str, bytes] = {}
+
+    def ready(self, step: Step, name: str) -> Work:
+        """The step, to be carried out."""
+        return _MADE_BY[type(step)](step, name, self)
 
     def client(self, version: str | None = None) -> Client:
         """The one for an HTTP version; None: the plan's."""
@@ -129,7 +137,7 @@ class PlanShare:
         self.ended_at: int | None = None
         self.stopped = False
         self._index, self._of = index, of
-        self._late_after = round(options.late_after * 1e9)
+        self.late_after = round(options.late_after * 1e9)
         self._random = random.Random(f"{options.seed} {index}")
         self._lock = threading.Lock()  # of the three below
         self._rates: list[tuple[int, float]] = []
@@ -140,7 +148,7 @@ class PlanShare:
         self._timers: list[tuple[int, int, Callable[[int], object]]] = []
         self._order = itertools.count()
         self._soon: deque[Callable[[], object]] = deque()
-        self._in_flight = 0
+        self.in_flight = 0
         self._busy = self._measured_busy = 0  # users in an iteration; in one that is measured
         self._over = False
         self._grace_at = _NEVER
@@ -215,7 +223,7 @@ class PlanShare:
         names = {id(step): name for name, step in self.plan.named()}
         for stream in self._streams:
             for scenario in stream.scenarios:
-                works = [made_ready(step, names[id(step)], shop) for step in scenario.step]
+                works = [shop.ready(step, names[id(step)]) for step in scenario.step]
                 stream.works.append(tuple(works))
                 self._steps += works
             load = stream.options
@@ -238,24 +246,32 @@ class PlanShare:
         if all(stream.end_at != _NEVER for stream in self._streams):
             self.ended_at = max(stream.end_at for stream in self._streams)
         self._shop = shop
-        self.books = self._blank()
+        self._open(self._blank())
         self._began, self._cpu_at = self._start, thread_time_ns()
-        self._measuring = self._start >= self._measure_at
+        self.measuring = self._start >= self._measure_at
         self._tick_at = self._measure_at - (self._measure_at - self._start) // _TICK * _TICK
         if self._tick_at <= self._start:
             self._tick_at += _TICK
 
     def _blank(self) -> Books:
-        return Books(
-            Tally(),
-            Tally(),
-            {work.name: Tally() for work in self._steps},
-            {
-                work.name: {one.text: [0, 0] for one in work.expected}
-                for work in self._steps
-                if work.expected or work.extract
-            },
-        )
+        return Books(Tally(), Tally(), {work.name: Tally() for work in self._steps})
+
+    def _open(self, books: Books) -> None:
+        """From now on this is counted into."""
+        self.books = books
+        for work in self._steps:
+            work.tally, work.broken = books.steps[work.name], {}
+
+    def _note_checks(self) -> None:
+        """Of each answer counted a step's checks held, but for those that did not."""
+        for work in self._steps:
+            answers = work.tally.counts()["completed"]
+            texts = dict.fromkeys([*work.checks, *work.broken])
+            if texts:
+                broken = {text: work.broken.get(text, 0) for text in texts}
+                self.books.checks[work.name] = {
+                    text: [answers - count, count] for text, count in broken.items()
+                }
 
     def _drive(self, driver: dispatch.Driver) -> None:
         now = clock()
@@ -358,8 +374,8 @@ class PlanShare:
             self._measured_busy += 1
             if stream.left > 0:
                 stream.left -= 1
-        books = self._books_at(due)
-        if user.measured or not self._measuring:
+        books = self.count_at(due)
+        if user.measured or not self.measuring:
             assert books.iterations is not None
             books.iterations.add("scheduled")
         user.scenario = stream.scenario(number)
@@ -370,12 +386,12 @@ class PlanShare:
     ) -> None:
         """A user's iteration is over."""
         stream = user.stream
-        books = self._books_at(at)
+        books = self.count_at(at)
         assert books.iterations is not None
         self._busy -= 1
         if user.measured:
             self._measured_busy -= 1
-        if user.measured or not self._measuring:
+        if user.measured or not self.measuring:
             books.iterations.add("failed" if broken else "completed")
             books.iterations.add("sent")
             books.iterations.record(
@@ -406,7 +422,7 @@ class PlanShare:
                 stream.left -= stream.left > 0
             arrivals.take()
         if unsent:
-            books = self._books_at(clock())
+            books = self.count_at(clock())
             assert books.iterations is not None
             books.iterations.add("scheduled", unsent)
             books.iterations.add("unsent", unsent)
@@ -444,17 +460,17 @@ class PlanShare:
 
     # --- books --------------------------------------------------------------------------------
 
-    def _books_at(self, at: int) -> Books:
-        """What is counted into when something happened at `at`."""
-        if not self._measuring and at >= self._measure_at:
+    def count_at(self, at: int) -> Books:
+        """What happened at `at` is counted into these."""
+        if not self.measuring and at >= self._measure_at:
             self._lay(self._measure_at)
-            self._measuring = True
+            self.measuring = True
             self._tick_at = self._measure_at + _TICK
         return self.books
 
     def _tick(self, now: int) -> None:
-        if not self._measuring and self._tick_at == self._measure_at:
-            self._books_at(self._measure_at)
+        if not self.measuring and self._tick_at == self._measure_at:
+            self.count_at(self._measure_at)
             return
         if all(stream.ending for stream in self._streams):
             self._tick_at = _NEVER  # the last interval ends with the run
@@ -470,42 +486,21 @@ class PlanShare:
             began=self._began,
             ended=now,
             cpu=cpu - self._cpu_at,
-            in_flight=self._in_flight,
+            in_flight=self.in_flight,
             waiting=sum(one.waiting(now) for one in arrivals),
             connections=self._shop.connections,
             target=sum(one.rate(now) for one in arrivals),
-            measured=self._measuring,
+            measured=self.measuring,
         )
+        self._note_checks()
         self._ready.append(self.books)
-        self.books = self._spare.popleft() if self._spare else self._blank()
+        self._open(self._spare.popleft() if self._spare else self._blank())
         self._began, self._cpu_at = now, cpu
 
-    def counts(self, user: User) -> bool:
-        """Whether what the user does now is counted: not what is left of the warm-up."""
-        return user.measured or not self._measuring
-
-    def begun(self, user: User, work: Work) -> None:
-        """A step of a user's begins."""
-        self._in_flight += 1
-        if self.counts(user):
-            self.books.total.add("scheduled")
-            self.books.steps[work.name].add("scheduled")
-
-    def answered(
-        self, user: User, work: Work, answer: Answer, phases: Phases, due: int, wrong: int
-    ) -> int:
-        """Counts it; returns when the answer was there, ns."""
-        self._in_flight -= 1
-        books = self._books_at(clock())
-        counted = self.counts(user)
-        end, late = user.stream.end_at, self._late_after
-        of = (phases, answer.status, due, user.ready, late, end, wrong, user.stream.open, counted)
-        books.steps[work.name].answered(*of)
-        if phases.http != self.http:
-            self.http = max(self.http, phases.http)
-        if not phases.reused:
-            self.peer = (phases.ip, phases.port)
-        return books.total.answered(*of)
+    def connected(self, phases: Phases) -> None:
+        """A request was answered on a connection of its own."""
+        self.http = max(self.http, phases.http)
+        self.peer = (phases.ip, phases.port)
 
     def failed(
         self,
@@ -518,23 +513,15 @@ class PlanShare:
         due: int,
     ) -> int:
         """Counts it; returns when that was, ns."""
-        self._in_flight -= 1
+        self.in_flight -= 1
         now = clock()
-        books = self._books_at(now)
-        if self.counts(user):
-            late = self._late_after
-            of = (phases, outcome, os_errno, detail, due, user.ready, now, late, user.stream.open)
-            books.steps[work.name].failed(*of)
-            books.total.failed(*of)
+        self.count_at(now)
+        if user.measured or not self.measuring:
+            late, is_open = self.late_after, user.stream.open
+            of = (phases, outcome, os_errno, detail, due, user.ready, now, late, is_open)
+            work.tally.failed(*of)
+            self.books.total.failed(*of)
         return now
-
-    def checked(self, user: User, work: Work, text: str, held: bool) -> None:
-        """Counts whether something held of an answer."""
-        if self.counts(user):
-            count = self.books.checks[work.name].get(text)
-            if count is None:  # what was to be taken from it is not there
-                count = self.books.checks[work.name][text] = [0, 0]
-            count[not held] += 1
 
     # --- time ---------------------------------------------------------------------------------
 

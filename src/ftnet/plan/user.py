@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ftcore.load import clock
 from ftcore.profile import Phases
 from ftcore.tally import RIGHT, WRONG_CONTENT, WRONG_LENGTH, WRONG_STATUS
 from ftnet.plan.answers import Answer, NotFound
@@ -37,6 +38,7 @@ class User:
         "busy",
         "gone",
         "jar",
+        "made",
         "measured",
         "number",
         "ready",
@@ -52,6 +54,7 @@ class User:
         self.stream = stream
         self.number = number  #: among those of its share's
         self.jar = Jar() if share.plan.cookies else None
+        self.made: dict[Work, Any] = {}  #: what a step keeps for this user
         self.variables: dict[str, Any] = {}
         self.ready = 0  #: ns: since when it could do something else
         self.busy = False  #: in an iteration
@@ -87,15 +90,19 @@ class User:
                     self._begin(work, due)
                     return
             except LookupError as error:
-                self._share.begun(self, work)
+                work.tally.begun(self._share.books.total)
+                self._share.in_flight += 1
                 self._fails(work, str(error), due)
                 return
             self._at += 1
         self._over(due)
 
     def _begin(self, work: Work, due: int) -> None:
+        share = self._share
         self.working = work
-        self._share.begun(self, work)
+        share.in_flight += 1
+        if self.measured or not share.measuring:
+            work.tally.begun(share.books.total)
         try:
             work.begin(self, due)
         except (ValueError, LookupError, OSError) as error:
@@ -109,28 +116,47 @@ class User:
         """The step was answered: checks it, takes from it, counts it, and goes on."""
         if self.gone:
             return
+        share = self._share
+        share.in_flight -= 1
+        if not share.measuring:
+            share.count_at(clock())
+        counted = self.measured or not share.measuring
+        wrong = self._judged(work, answer, counted)
+        at = work.tally.answered(
+            phases,
+            answer.status,
+            due,
+            self.ready,
+            share.late_after,
+            self.stream.end_at,
+            wrong,
+            self.stream.open,
+            counted,
+            share.books.total,
+        )
+        if not phases.reused:
+            share.connected(phases)
+        self._advance(work, at, wrong != RIGHT and work.stops)
+
+    def _judged(self, work: Work, answer: Answer, counted: bool) -> int:
+        """What did not hold first, of what must; takes from the answer what later steps need."""
         wrong = RIGHT
-        if work.any_status and answer.status >= 400:
+        if work.status:
+            if answer.status != work.status:
+                wrong = WRONG_STATUS
+                work.broke(f"status = {work.status}", counted)
+        elif work.any_status and answer.status >= 400:
             wrong = WRONG_STATUS
-        if work.expected:
-            wrong = self._checked(work, answer) or wrong
+        for one in work.expected:
+            if not one.holds(answer, self.variables):
+                wrong = wrong or _KINDS.get(one.text.partition(" ")[0], WRONG_CONTENT)
+                work.broke(one.text, counted)
         if work.extract is not None and not wrong:
             try:
                 work.extract(answer, self.variables)
             except NotFound as error:
                 wrong = WRONG_CONTENT
-                self._share.checked(self, work, f"{error.variable} = {error.source}", False)
-        at = self._share.answered(self, work, answer, phases, due, wrong)
-        self._advance(work, at, bool(wrong) and work.stops)
-
-    def _checked(self, work: Work, answer: Answer) -> int:
-        """What did not hold first."""
-        wrong = RIGHT
-        for one in work.expected:
-            held = one.holds(answer, self.variables)
-            self._share.checked(self, work, one.text, held)
-            if not (held or wrong):
-                wrong = _KINDS.get(one.text.partition(" ")[0], WRONG_CONTENT)
+                work.broke(f"{error.variable} = {error.source}", counted)
         return wrong
 
     def failed(
