@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,9 +29,9 @@ from tests.command import COMMAND, LIMIT, environment
 class Served:
     """The command in a process of its own, on a free port."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, under: Sequence[str] = ()) -> None:
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", "0", *arguments],
+            [*under, *COMMAND, "serve", "--port", "0", *arguments],
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -40,6 +40,11 @@ class Served:
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().partition(" ")[0]
         self.netloc = urlsplit(self.url).netloc
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.netloc.partition(":")
+        return host, int(port)
 
     @property
     def client(self) -> httpx.Client:
@@ -55,8 +60,8 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(*arguments: str) -> Iterator[Served]:
-    served = Served(*arguments)
+def serving(*arguments: str, under: Sequence[str] = ()) -> Iterator[Served]:
+    served = Served(*arguments, under=under)
     try:
         yield served
     finally:
@@ -83,21 +88,22 @@ def stats(client: httpx.Client, path: str) -> dict[str, Any]:
     return counts
 
 
+def until(client: httpx.Client, path: str, reached: Callable[[dict[str, Any]], Any]) -> None:
+    """Wait until what /stats says of ``path`` is as it should be."""
+    end = time.monotonic() + LIMIT
+    while not reached(counts := stats(client, path)):
+        assert time.monotonic() < end, counts
+
+
 # ---- the command
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_at_once_whatever_hangs(number: int) -> None:
-    with (
-        serving() as served,
-        socket.create_connection(
-            tuple(served.netloc.split(":"))  # type: ignore[arg-type]
-        ) as hanging,
-    ):
+    with serving() as served, socket.create_connection(served.address, LIMIT) as hanging:
         hanging.sendall(b"GET /fail?share=1&how=hang HTTP/1.1\r\nHost: x\r\n\r\n")
         with served.client as client:
-            while not stats(client, "/fail")["received"]:
-                pass
+            until(client, "/fail", lambda counts: counts["received"])
         assert served.end(number)[0::2] == (0, "")
 
 
@@ -111,7 +117,7 @@ def test_it_prints_its_endpoints_as_the_root_lists_them() -> None:
 
 
 def test_a_port_in_use_is_told(served: Served) -> None:
-    port = served.netloc.rpartition(":")[2]
+    port = str(served.address[1])
     done = subprocess.run(
         [*COMMAND, "serve", "--port", port], env=environment(), capture_output=True, text=True,
         timeout=LIMIT, check=False,
@@ -171,6 +177,17 @@ def test_a_worker_that_dies_ends_it_all() -> None:
     assert complaints == "ftnet: (1) a worker ended on its own\n"
 
 
+def test_it_takes_more_connections_than_a_shell_allows_files() -> None:
+    with (
+        serving(under=("sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh")) as served,
+        contextlib.ExitStack() as opened,
+    ):
+        for _ in range(100):
+            opened.enter_context(socket.create_connection(served.address, LIMIT))
+        with served.client as client:
+            assert client.get("/hello").status_code == 200
+
+
 # ---- the endpoints
 
 
@@ -216,9 +233,7 @@ def test_fail_hangs_until_the_client_leaves(client: httpx.Client) -> None:
     before = stats(client, "/fail")
     with pytest.raises(httpx.ReadTimeout):
         client.get("/fail?share=1&how=hang", timeout=0.1)
-    while (after := stats(client, "/fail"))["under_way"]:
-        pass
-    assert after["unanswered"] == before["unanswered"] + 1
+    until(client, "/fail", lambda now: now["unanswered"] == before["unanswered"] + 1)
 
 
 def test_work_over_its_slots_waits_in_line(served: Served) -> None:
@@ -275,9 +290,8 @@ def test_a_websocket_gets_its_own_words_back(served: Served, client: httpx.Clien
         for message in ("Grüße", b"\x00\xff", "x" * 100_000):
             opened.send(message)
             assert opened.recv(LIMIT) == message
-    while not (counts := stats(client, "/ws"))["statuses"].get("101"):
-        pass
-    assert counts["unanswered"] == 0
+    until(client, "/ws", lambda counts: counts["statuses"].get("101"))
+    assert stats(client, "/ws")["unanswered"] == 0
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import resource
 import select
 import selectors
 import signal
@@ -22,6 +23,7 @@ from ftnet.testing import ports
 
 STOP_SECONDS = 0.25  # for answers under way at the end
 _BACKLOG = 4096
+_OPEN_MAX = 10_240  # of macOS, which allows no more where it says that there is no limit
 
 
 class _FineSelector(selectors.DefaultSelector):
@@ -43,10 +45,19 @@ def serve(host: str, port: int, workers: int, ready: Callable[[str], None]) -> N
 
     Raises OSError when the port can't be had, RuntimeError when a worker ended on its own.
     """
+    _allow_connections()
     sockets = ports.share(host, port, workers)
     shared = Shared(PATHS, workers)
     with _forked(sockets[1:], shared) as others, asyncio.Runner(loop_factory=_loop) as runner:
         runner.run(_lead(sockets[0], shared, others, ready))
+
+
+def _allow_connections() -> None:
+    """Raise the limit of open files, and so of connections, as far as this process may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _OPEN_MAX if hard == resource.RLIM_INFINITY else hard
+    if soft not in (most, resource.RLIM_INFINITY):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 @contextmanager
