@@ -549,6 +549,13 @@ def load_command(commands: Subparsers) -> None:
     add_load(commands)
 
 
+def serve_command(commands: Subparsers) -> None:
+    """``ftnet serve``: a server to try load on."""
+    from ftnet.cli_serve import add_serve
+
+    add_serve(commands)
+
+
 def doctor_command(commands: Subparsers) -> None:
     """``ftnet doctor``: what the engine found and what would hold it back."""
     parser = commands.add_parser(
@@ -582,5 +589,6 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     tcp_command,
     udp_command,
     load_command,
+    serve_command,
     doctor_command,
 )

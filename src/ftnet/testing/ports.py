@@ -26,6 +26,16 @@ def reserve(host: str, port: int) -> socket.socket:
     """
     if port:
         listen(host, port).close()
+    return _sharing(host, port)
+
+
+def share(host: str, port: int, count: int) -> list[socket.socket]:
+    """Bound sockets, to listen on one port each in a process of its own; as `reserve`."""
+    first = reserve(host, port)
+    return [first, *(_sharing(host, port_of(first)) for _ in range(count - 1))]
+
+
+def _sharing(host: str, port: int) -> socket.socket:
     holder = socket.socket(_family(host), socket.SOCK_STREAM)
     try:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
