@@ -60,6 +60,7 @@ EXTENSIONS = {
     "transfer": [],
     "courier": [],
     "tally": ["tally", "histogram"],
+    "arrivals": ["schedule"],
     "load": ["schedule", "tally", "histogram", f"poller_{POLLER}"],
 }
 

@@ -18,9 +18,9 @@ from ftnet.settings import check_client_settings
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 
-def share(whole: int, index: int, workers: int) -> int:
-    """How many of `whole` worker `index` has when each takes every `workers`-th."""
-    return whole // workers + (index < whole % workers)
+def share(whole: int, index: int, of: int) -> int:
+    """How many of `whole` are of share `index` when each takes every `of`-th."""
+    return whole // of + (index < whole % of)
 
 
 def stages_of(options: Options) -> list[tuple[float, float, float]]:
@@ -75,13 +75,13 @@ def is_native(options: Options, checked: Mapping[str, Any]) -> bool:
     return options.http_version in (None, "1.1") and not proxied and not checked["doh_url"]
 
 
-def make_load(options: Options, engine: Engine, index: int) -> Load:
-    """The share of worker `index`."""
+def make_load(options: Options, engine: Engine, index: int, of: int) -> Load:
+    """Share `index` of so many."""
     checked = check_client_settings(options.settings)
     settings = engine_settings(checked, limits_chunks=False)
     agent = checked["user_agent"]
     stages = [(_ns(seconds), at, to) for seconds, at, to in stages_of(options)]
-    workers, requests = options.workers, options.requests
+    requests = options.requests
     native = is_native(options, checked)
     plain_verb = options.method in ("HEAD", "POST" if options.data else "GET")
     return Load(
@@ -95,7 +95,7 @@ def make_load(options: Options, engine: Engine, index: int) -> Load:
         verb=None if plain_verb else options.method.encode(),
         lines=[] if native else lines_of(options),
         http_version=0 if native else HTTP_VERSIONS[options.http_version or "1.1"],
-        connections=share(options.connections, index, workers),
+        connections=share(options.connections, index, of),
         streams=options.streams,
         open_model=options.open_model,
         stages=stages,
@@ -103,10 +103,10 @@ def make_load(options: Options, engine: Engine, index: int) -> Load:
         poisson=options.arrivals == "poisson",
         seed=options.seed,
         first=index,
-        every=workers,
+        every=of,
         warmup=_ns(options.warmup),
         duration=-1 if options.duration is None else _ns(options.duration),
-        requests=-1 if requests is None else share(requests, index, workers),
+        requests=-1 if requests is None else share(requests, index, of),
         think=_ns(options.think),
         timeout=_ns(options.timeout),
         grace=_ns(options.grace),

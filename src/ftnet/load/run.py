@@ -1,4 +1,4 @@
-"""A run of load: threads that drive engines, and what they have counted, gathered once a second."""
+"""A run of load: what its shares have counted, gathered once a second."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Final
 
-from ftcore.engine import Engine
-from ftcore.load import Load, clock
-from ftcore.tally import Tally
+from ftcore.load import clock
+from ftnet.load.books import Books
 from ftnet.load.options import RATE_OPTIONS, Options
-from ftnet.load.plan import make_load
 from ftnet.load.report import Course, interval_of, result_of
 from ftnet.load.result import Interval, Result, Snapshot
+from ftnet.load.share import LoadShare, Share
 from ftnet.options import merge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Run", "run", "start"]
 
@@ -62,40 +61,22 @@ class Run:
     alone.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, shares: Sequence[Share] | None = None) -> None:
+        """`shares`: those that carry it out; without, as many as `options` say, in threads."""
         self.options = options
         self._lock = threading.Lock()  # of all below
-        self._total = Tally()
-        self._last = Tally()
+        self._total = Books()
+        self._last = Books()
         self._intervals: list[Interval] = []
         self._result: Result | None = None
         self._failure: BaseException | None = None
         self._over = threading.Event()
-        self._driving, self._driven = options.workers, threading.Event()
         self._callbacks: list[Callable[[], object]] = []
-        engines: list[Engine] = []
-        self._loads: list[Load] = []
-        try:
-            for index in range(options.workers):
-                engines.append(Engine())
-                self._loads.append(make_load(options, engines[-1], index))
-        except BaseException:
-            self._loads.clear()  # what they have is of the engines
-            for engine in engines:
-                engine.close()
-            raise
+        self._shares = _in_threads(options) if shares is None else shares
         self._epoch, self._began = time.time(), clock()
         self._start = self._began + round(_AHEAD * 1e9)
-        for load in self._loads:
-            load.begin(self._start)
-        self._drivers = [
-            threading.Thread(
-                target=self._drive, args=(engine,), name=f"ftnet-load-{index}", daemon=True
-            )
-            for index, engine in enumerate(engines)
-        ]
-        for driver in self._drivers:
-            driver.start()
+        for share in self._shares:
+            share.begin(self._start)
         self._gatherer = threading.Thread(target=self._gather, name="ftnet-load", daemon=True)
         self._gatherer.start()
 
@@ -124,15 +105,15 @@ class Run:
         if not self.options.open_model:
             raise RuntimeError("load: there is no rate to change in the closed model")
         at = clock() + round(_RATE_AHEAD * 1e9)
-        for load in self._loads:
-            load.set_rate(checked, at)
+        for share in self._shares:
+            share.set_rate(checked, at)
 
     def stop(self) -> None:
         """Ends the run as its duration would: nothing new is sent, what is under way gets its
         grace, and then the result is there, `interrupted`. Does nothing when the end has come.
         """
-        for load in self._loads:
-            load.stop()
+        for share in self._shares:
+            share.stop()
 
     def result(self, timeout: float | None = None) -> Result:
         """Waits for the result, `timeout` seconds at most. TimeoutError: it is not there yet."""
@@ -157,70 +138,79 @@ class Run:
                 return
         callback()
 
-    # --- the threads --------------------------------------------------------------------------
-
-    def _drive(self, engine: Engine) -> None:
-        try:
-            while engine.tasks:
-                engine.poll()
-        except BaseException as error:  # told to whoever asks for the result
-            self._failure = error
-            self.stop()
-        finally:
-            engine.close()
-            with self._lock:
-                self._driving -= 1
-                if self._driving == 0:
-                    self._driven.set()
+    # --- the gatherer -------------------------------------------------------------------------
 
     def _gather(self) -> None:
         """One interval after the other; then the result."""
-        at = (self._start - self._began) / 1e9 + _EVERY + _AFTER
+        at = self._start / 1e9 + _EVERY + _AFTER
         try:
-            while not self._driven.wait(at - (clock() - self._began) / 1e9):
+            while not self._ended(at):
                 at += _EVERY
                 self._fetch()
+                if any(share.failure for share in self._shares):
+                    self.stop()
             self._fetch()
+            self._failure = next(filter(None, [share.failure for share in self._shares]), None)
             with self._lock:
                 self._result = self._so_far()
         except BaseException as error:
             self._failure = self._failure or error
             raise
         finally:
+            for share in self._shares:
+                share.close()
             with self._lock:
                 self._over.set()
                 callbacks, self._callbacks = self._callbacks, []
             for callback in callbacks:
                 callback()
 
+    def _ended(self, at: float) -> bool:
+        """Waits until `at`, or the end of all shares. True: that has come."""
+        return all(share.join(max(0.0, at - clock() / 1e9)) for share in self._shares)
+
     def _fetch(self) -> None:
-        """What the engines have laid ready, as one more interval."""
+        """What the shares have laid ready, as one more interval."""
         with self._lock:
             while True:
                 self._last.reset()
-                ready = [load.collect(self._last) for load in self._loads]
+                ready = [share.collect(self._last) for share in self._shares]
                 if not any(ready):
                     break
-                if self._last.measured:
+                if self._last.total.measured:
                     self._total.merge(self._last)
-                self._intervals.append(interval_of(self._last, self._start))
+                self._intervals.append(interval_of(self._last.total, self._start))
 
     def _so_far(self) -> Result:
         began = self._start + round(self.options.warmup * 1e9)
-        end = max([load.ended_at or clock() for load in self._loads])
-        if not self._driven.is_set():
-            end = min(end, self._total.ended_at)
-        address, port = self._loads[0].peer
+        ends = [share.ended_at for share in self._shares]
+        end = max([clock() if at is None else at for at in ends])
+        if not all(share.join(0) for share in self._shares):
+            end = min(end, self._total.total.ended_at)
+        address, port = self._shares[0].peer
         course = Course(
             started=self._epoch + (began - self._began) / 1e9,
             warmup=self.options.warmup,
             duration=max(0.0, (end - began) / 1e9),
-            interrupted=any(load.stopped for load in self._loads),
-            cpu_workers=tuple([load.cpu / 1e9 for load in self._loads]),
-            protocol=_PROTOCOLS[max(load.http for load in self._loads)],
+            interrupted=any(share.stopped for share in self._shares),
+            cpu_workers=tuple([share.cpu / 1e9 for share in self._shares]),
+            protocol=_PROTOCOLS[max(share.http for share in self._shares)],
             peer=f"[{address}]:{port}" if ":" in address else f"{address}:{port}" if port else "",
         )
-        return result_of(self.options, self._total, self._intervals, course)
+        return result_of(self.options, self._total.total, self._intervals, course)
+
+
+def _in_threads(options: Options) -> list[Share]:
+    """The shares of a run on one URL on this machine. OSError: no descriptors for one of them."""
+    made: list[Share] = []
+    try:
+        for index in range(options.workers):
+            made.append(LoadShare(options, index, options.workers))
+    except BaseException:
+        for share in made:
+            share.close()
+        raise
+    return made
 
 
 def _tell(loop: asyncio.AbstractEventLoop, told: asyncio.Future[None]) -> None:

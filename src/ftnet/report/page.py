@@ -262,6 +262,7 @@ def _fates(n: Counts) -> list[tuple[str, str]]:
     """What became of those that were due: name and number."""
     rows = [("due", n.scheduled), ("completed", n.completed), ("failed", n.failed),
             ("wrong status", n.wrong_status), ("wrong length", n.wrong_length),
+            ("wrong content", n.wrong_content),
             ("cut off at the end", n.unfinished), ("never begun", n.unsent)]  # fmt: skip
     return [(name, count(number)) for name, number in rows if number or name == "completed"]
 
