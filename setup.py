@@ -60,6 +60,7 @@ EXTENSIONS = {
     "transfer": [],
     "courier": [],
     "tally": ["tally", "tally_bytes", "histogram"],
+    "arrivals": ["schedule"],
     "load": ["schedule", "tally", "histogram", f"poller_{POLLER}"],
 }
 

@@ -189,11 +189,14 @@ def test_what_has_the_right_checksum_is_looked_at_all_the_same(
     try:
         tally.add_bytes(framed(bytes(content)))
     except ValueError as error:
-        assert "the tally is corrupt: " in str(error)
-        assert seen(tally) == seen(Tally())
+        refused = str(error)
     else:
-        again.add_bytes(tally.to_bytes())
-        assert seen(again) == seen(tally)
+        refused = ""
+    assert refused.startswith("the tally is corrupt: ") or not refused
+    if refused:
+        assert seen(tally) == seen(Tally())
+    again.add_bytes(tally.to_bytes())
+    assert seen(again) == seen(tally)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +265,7 @@ def test_corrupt_books_are_refused_as_a_whole() -> None:
         with pytest.raises(ValueError, match="the books are corrupt"):
             books.merge_bytes(data)
     one = Tally()
-    one.add_count("scheduled", 1)
+    one.add("scheduled", 1)
     with pytest.raises(ValueError, match="the tally is corrupt"):
         books.merge_bytes(msgspec.msgpack.encode([one.to_bytes(), None, {"a": bad}, {}]))
     assert all_of(books) == all_of(Books())

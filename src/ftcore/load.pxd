@@ -9,6 +9,7 @@ wait in no queue: the schedule says again when they were due. Nothing is allocat
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 
+from ftcore.arrivals cimport schedule
 from ftcore.connection cimport connecting
 from ftcore.courier cimport courier, errand
 from ftcore.engine cimport Engine, Operation
@@ -18,16 +19,6 @@ from ftcore.reactor cimport deferred, reactor, timer_node
 from ftcore.settings cimport Settings, pthread_mutex_t, settings
 from ftcore.tally cimport Tally, tally
 from ftcore.wire cimport wire, wire_request
-
-cdef extern from "c/schedule.h" nogil:
-    ctypedef struct schedule_stage:
-        int64_t length
-        double at_start "from"
-        double at_end "to"
-    ctypedef struct schedule:
-        int64_t due
-        uint64_t index
-        uint64_t every
 
 cdef struct generator
 
@@ -109,9 +100,6 @@ cdef class Load(Operation):
     cdef readonly bint over
     cdef bint fetched        # the last tally was
     cdef readonly long long cpu   # ns, in the measured part, as far as it was fetched
-    cdef int make_schedule(
-        self, stages, double after, bint poisson, uint64_t seed, uint64_t first,
-        uint64_t every) except -1
     cdef int make_lanes(self, int count) except -1
     cdef int ask_libcurl(self, verb, lines, long http_version, bint shared) except -1
     cdef int make_couriers(self, int connections) except -1

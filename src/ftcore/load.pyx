@@ -4,6 +4,10 @@ from libc.stdint cimport INT64_MAX
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from ftcore.arrivals cimport (
+    arrivals_prepare, schedule_copy, schedule_free, schedule_rate, schedule_set_rate,
+    schedule_shift, schedule_take,
+)
 from ftcore.courier cimport (
     courier, courier_connection, courier_free, courier_go, courier_halt, courier_new, errand, trip,
 )
@@ -14,20 +18,18 @@ from ftcore.op cimport (
     COMMAND_ABORT, COMMAND_RATE, COMMAND_START, EVENT_DONE, OUTCOME_NO_MEMORY, OUTCOME_TIMEOUT,
     event, now_ns, word_get, word_set,
 )
-from ftcore.profile cimport (
-    CONNECT_END, CONNECT_START, DNS_END, DNS_START, SSL_END, SSL_START, phases,
-)
 from ftcore.reactor cimport (
     defer, reactor_emit, reactor_post, reactor_timer_clear, reactor_timer_set,
 )
 from ftcore.settings cimport pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
 from ftcore.tally cimport (
     TALLY_ANSWERED, TALLY_BYTES_RECEIVED, TALLY_BYTES_SENT, TALLY_CLOSED, TALLY_COMPLETED,
-    TALLY_CONNECT, TALLY_CONNECT_FAILED, TALLY_DNS, TALLY_DOWNLOAD, TALLY_FAILED, TALLY_FAILURES,
+    TALLY_CONNECT_FAILED, TALLY_DOWNLOAD, TALLY_FAILED, TALLY_FAILURES,
     TALLY_LATE, TALLY_OPENED, TALLY_QUEUE, TALLY_RETRIED, TALLY_SCHEDULED, TALLY_SEND, TALLY_SENT,
-    TALLY_SERVICE, TALLY_SPANS, TALLY_SSL, TALLY_TOTAL, TALLY_TTFB, TALLY_UNFINISHED, TALLY_UNSENT,
-    TALLY_WRONG_LENGTH, TALLY_WRONG_STATUS, tally, tally_add, tally_class, tally_failure,
-    tally_late_by, tally_prepare, tally_record, tally_reset,
+    TALLY_SERVICE, TALLY_SPANS, TALLY_TOTAL, TALLY_TTFB, TALLY_UNFINISHED, TALLY_UNSENT,
+    TALLY_WRONG_LENGTH, TALLY_WRONG_STATUS, tally, tally_add, tally_class,
+    tally_clear_spans, tally_failure, tally_late_by, tally_prepare, tally_read_connect,
+    tally_record, tally_reset,
 )
 from ftcore.wire cimport (
     HTTP1_FOR_HEAD, HTTP1_PLAIN, wire_face, wire_free, wire_new, wire_read_phases, wire_send,
@@ -42,16 +44,6 @@ cdef extern from "c/poller.h" nogil:
 
 cdef extern from "<time.h>" nogil:
     enum: CLOCK_THREAD_CPUTIME_ID
-
-cdef extern from "c/schedule.h" nogil:
-    int schedule_init(
-        schedule *, const schedule_stage *, int, double, int64_t, int, uint64_t, uint64_t, uint64_t)
-    int schedule_copy(schedule *, const schedule *)
-    void schedule_free(schedule *)
-    void schedule_take(schedule *)
-    void schedule_shift(schedule *, int64_t)
-    int schedule_set_rate(schedule *, int64_t, double)
-    double schedule_rate(const schedule *, int64_t)
 
 cdef enum:
     TICK = 1000000000        # ns of an interval
@@ -145,24 +137,6 @@ cdef void read_wire(lane *a, trip *t) noexcept nogil:
         wire_read_phases(w, &t.ph, a.taken)
 
 
-cdef void read_connect(const phases *p, int64_t *spans) noexcept nogil:
-    """What it took to make the connection."""
-    if p.at[DNS_END]:
-        spans[TALLY_DNS] = p.at[DNS_END] - p.at[DNS_START]
-    if p.at[SSL_START]:
-        spans[TALLY_CONNECT] = p.at[SSL_START] - p.at[CONNECT_START]
-        if p.at[SSL_END]:
-            spans[TALLY_SSL] = p.at[SSL_END] - p.at[SSL_START]
-    elif p.at[CONNECT_END]:
-        spans[TALLY_CONNECT] = p.at[CONNECT_END] - p.at[CONNECT_START]
-
-
-cdef inline void clear_spans(int64_t *spans) noexcept nogil:
-    cdef int i
-    for i in range(TALLY_SPANS):
-        spans[i] = -1
-
-
 cdef void record_answer(lane *a, const trip *t) noexcept nogil:
     """A response came in whole."""
     cdef generator *g = a.g
@@ -182,11 +156,11 @@ cdef void record_answer(lane *a, const trip *t) noexcept nogil:
         to.counts[TALLY_WRONG_STATUS] += 1
     elif g.length >= 0 and t.body != g.length:
         to.counts[TALLY_WRONG_LENGTH] += 1
-    clear_spans(spans)
+    tally_clear_spans(spans)
     if g.open:
         spans[TALLY_QUEUE] = max(a.taken - a.due, 0)
     if t.fresh:
-        read_connect(&t.ph, spans)
+        tally_read_connect(&t.ph, spans)
     spans[TALLY_SEND] = sent_at - t.began_at
     spans[TALLY_TTFB] = max(t.first_at - sent_at, 0)
     spans[TALLY_DOWNLOAD] = max(t.last_at - max(t.first_at, sent_at), 0)
@@ -206,11 +180,11 @@ cdef void record_failure(
     note_send(a, t)
     to.counts[TALLY_FAILURES] += 1
     tally_failure(to, outcome, os_errno, detail, 1)
-    clear_spans(spans)
+    tally_clear_spans(spans)
     if g.open:
         spans[TALLY_QUEUE] = max(a.taken - a.due, 0)
     if t.fresh:
-        read_connect(&t.ph, spans)
+        tally_read_connect(&t.ph, spans)
     spans[TALLY_TOTAL] = now - a.due
     tally_record(to, TALLY_FAILED, spans)
 
@@ -706,7 +680,9 @@ cdef class Load(Operation):
         for status in range(1000):
             g.right[status] = status in statuses if statuses else status < 400
         pthread_mutex_init(&g.lock, NULL)
-        self.make_schedule(stages, rate_after, poisson, seed, first, every)
+        arrivals_prepare(&g.due, stages, rate_after, poisson, seed, first, every)
+        if schedule_copy(&g.lead, &g.due):
+            raise MemoryError
         self.make_lanes(connections * streams)
         if http_version:
             self.ask_libcurl(verb, lines, http_version, streams > 1)
@@ -747,25 +723,6 @@ cdef class Load(Operation):
         free(self.g.multis)
         free(self.g.lanes)
         curl.slist_free_all(self.g.asked_of_libcurl.headers)
-
-    cdef int make_schedule(
-            self, stages, double after, bint poisson, uint64_t seed, uint64_t first,
-            uint64_t every) except -1:
-        cdef int count = len(stages)
-        cdef int i, failed
-        cdef schedule_stage *given = <schedule_stage *>calloc(count + 1, sizeof(schedule_stage))
-        if given == NULL:
-            raise MemoryError
-        try:
-            for i in range(count):
-                given[i].length, given[i].at_start, given[i].at_end = stages[i]
-            failed = schedule_init(
-                &self.g.due, given, count, after, 0, poisson, seed, first, every)
-        finally:
-            free(given)
-        if failed or schedule_copy(&self.g.lead, &self.g.due):
-            raise MemoryError
-        return 0
 
     cdef int make_lanes(self, int count) except -1:
         cdef generator *g = &self.g

@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from ftcore.histogram cimport histogram
+from ftcore.profile cimport Phases, phases
 
 cdef extern from "c/tally.h" nogil:
     enum: TALLY_QUEUE
@@ -25,6 +26,7 @@ cdef extern from "c/tally.h" nogil:
     enum: TALLY_LATE
     enum: TALLY_WRONG_STATUS
     enum: TALLY_WRONG_LENGTH
+    enum: TALLY_WRONG_CONTENT
     enum: TALLY_RETRIED
     enum: TALLY_BYTES_SENT
     enum: TALLY_BYTES_RECEIVED
@@ -41,7 +43,7 @@ cdef extern from "c/tally.h" nogil:
         uint64_t count
         char detail[120]
     ctypedef struct tally:
-        uint64_t counts[17]
+        uint64_t counts[18]
         uint64_t statuses[1000]
         tally_kind kinds[32]
         int kind_count
@@ -63,5 +65,16 @@ cdef extern from "c/tally.h" nogil:
     void tally_add(tally *, const tally *)
     int tally_class(int)
 
+# Sets spans to "did not take place".
+cdef void tally_clear_spans(int64_t *spans) noexcept nogil
+# What it took to make the connection.
+cdef void tally_read_connect(const phases *, int64_t *spans) noexcept nogil
+
 cdef class Tally:
     cdef tally *t
+    cpdef int answered(
+        self, Phases of, int status, int64_t due, int64_t ready, int64_t late_after, int64_t end,
+        int wrong, bint is_open, bint counted) except -1
+    cpdef int failed(
+        self, Phases of, int outcome, long os_errno, str detail, int64_t due, int64_t ready,
+        int64_t now, int64_t late_after, bint is_open) except -1

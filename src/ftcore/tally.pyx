@@ -6,6 +6,10 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 import zlib
 
 from ftcore.histogram cimport Histogram, histogram_owned
+from ftcore.profile cimport (
+    CONNECT_END, CONNECT_START, DNS_END, DNS_START, FETCH_START, QUEUE_START, REDIRECT_START,
+    REQUEST_END, REQUEST_START, RESPONSE_END, RESPONSE_START, SSL_END, SSL_START, Phases, phases,
+)
 
 cdef extern from "c/tally.h" nogil:
     tally *tally_new()
@@ -27,11 +31,54 @@ VERSION = 1
 
 COUNT_NAMES = (
     "scheduled", "sent", "completed", "failed", "unfinished", "unsent", "late", "wrong_status",
-    "wrong_length", "retried", "bytes_sent", "bytes_received", "opened", "connect_failed", "closed",
-    "answered", "unrecorded",
+    "wrong_length", "wrong_content", "retried", "bytes_sent", "bytes_received", "opened",
+    "connect_failed", "closed", "answered", "unrecorded",
 )
 SPAN_NAMES = ("queue", "dns", "connect", "ssl", "send", "ttfb", "download", "total", "service")
 CLASS_NAMES = ("failed", "1xx", "2xx", "3xx", "4xx", "5xx")
+#: What `Tally.answered` takes for `wrong`.
+RIGHT, WRONG_STATUS, WRONG_LENGTH, WRONG_CONTENT = range(4)
+cdef dict PLACES = {name: i for i, name in enumerate(COUNT_NAMES)}
+
+
+cdef void tally_clear_spans(int64_t *spans) noexcept nogil:
+    cdef int i
+    for i in range(TALLY_SPANS):
+        spans[i] = -1
+
+
+cdef void tally_read_connect(const phases *p, int64_t *spans) noexcept nogil:
+    if p.at[DNS_END]:
+        spans[TALLY_DNS] = p.at[DNS_END] - p.at[DNS_START]
+    if p.at[SSL_START]:
+        spans[TALLY_CONNECT] = p.at[SSL_START] - p.at[CONNECT_START]
+        if p.at[SSL_END]:
+            spans[TALLY_SSL] = p.at[SSL_END] - p.at[SSL_START]
+    elif p.at[CONNECT_END]:
+        spans[TALLY_CONNECT] = p.at[CONNECT_END] - p.at[CONNECT_START]
+
+
+cdef int64_t began_at(const phases *p) noexcept nogil:
+    """When the first byte of the first of its requests was sent; 0: never."""
+    return p.at[REDIRECT_START] if p.at[REDIRECT_START] else p.at[REQUEST_START]
+
+
+cdef void note_send(
+        tally *t, const phases *p, int64_t due, int64_t ready, int64_t late_after
+) noexcept nogil:
+    """Of a request that is over: whether and when it was sent, and on what."""
+    cdef int64_t began = began_at(p)
+    if not p.reused and p.at[CONNECT_END]:
+        t.counts[TALLY_OPENED] += 1
+    if began == 0:
+        return
+    t.counts[TALLY_SENT] += 1
+    t.counts[TALLY_BYTES_SENT] += <uint64_t>p.sent
+    t.counts[TALLY_BYTES_RECEIVED] += <uint64_t>p.received
+    if began - due > late_after:
+        t.counts[TALLY_LATE] += 1
+    # what came after the call, the queue and the connection, is not the sender's fault
+    tally_late_by(t, max(p.at[QUEUE_START] - max(due, ready), 0))
 
 
 @cython.final
@@ -77,9 +124,86 @@ cdef class Tally:
         """ValueError, as `add_bytes`; nothing is added."""
         take(NULL, data, 0)
 
-    def add_count(self, str name not None, uint64_t number):
-        """Counts so many more by a name of `counts`."""
-        self.t.counts[COUNT_NAMES.index(name)] += number
+    cpdef int answered(
+            self, Phases of, int status, int64_t due, int64_t ready, int64_t late_after,
+            int64_t end, int wrong, bint is_open, bint counted) except -1:
+        """Counts a request of a plan that was answered, all times in ns on the engine's clock.
+
+        It was `due` then, `ready` is when who sends it had nothing else to do. One that is not
+        `counted`, of the warm-up, is an answer if it came by the `end`, and nothing else.
+        """
+        cdef const phases *p = &of.p
+        cdef tally *t = self.t
+        cdef int64_t spans[TALLY_SPANS]
+        cdef int64_t began, sent, first, last = p.at[RESPONSE_END]
+        if last <= end:
+            t.counts[TALLY_ANSWERED] += 1
+        if not counted:
+            return 0
+        note_send(t, p, due, ready, late_after)
+        t.counts[TALLY_COMPLETED] += 1
+        t.statuses[status if 0 <= status < TALLY_STATUSES else 0] += 1
+        if wrong:
+            t.counts[TALLY_WRONG_STATUS + wrong - 1] += 1
+        tally_clear_spans(spans)
+        began = p.at[REQUEST_START]
+        first = max(p.at[RESPONSE_START], began)
+        sent = p.at[REQUEST_END] if p.at[REQUEST_END] else first
+        if is_open:
+            spans[TALLY_QUEUE] = max(p.at[FETCH_START] - due, 0)
+        if not p.reused:
+            tally_read_connect(p, spans)
+        spans[TALLY_SEND] = sent - began
+        spans[TALLY_TTFB] = max(first - sent, 0)
+        spans[TALLY_DOWNLOAD] = max(last - max(first, sent), 0)
+        spans[TALLY_TOTAL] = last - due
+        spans[TALLY_SERVICE] = last - began_at(p)
+        tally_record(t, tally_class(status), spans)
+        return 0
+
+    cpdef int failed(
+            self, Phases of, int outcome, long os_errno, str detail, int64_t due, int64_t ready,
+            int64_t now, int64_t late_after, bint is_open) except -1:
+        """Counts a request of a plan that was not answered; `of` None: nothing is known of it."""
+        cdef int64_t spans[TALLY_SPANS]
+        cdef bytes text = detail.encode()
+        tally_clear_spans(spans)
+        if of is not None:
+            note_send(self.t, &of.p, due, ready, late_after)
+            if is_open and of.p.at[FETCH_START]:
+                spans[TALLY_QUEUE] = max(of.p.at[FETCH_START] - due, 0)
+            if not of.p.reused:
+                tally_read_connect(&of.p, spans)
+            if of.p.at[CONNECT_START] and not of.p.at[CONNECT_END]:
+                self.t.counts[TALLY_CONNECT_FAILED] += 1
+        self.t.counts[TALLY_FAILURES] += 1
+        tally_failure(self.t, outcome, os_errno, text, 1)
+        spans[TALLY_TOTAL] = max(now - due, 0)
+        tally_record(self.t, TALLY_FAILED, spans)
+        return 0
+
+    def add(self, str name not None, int64_t number=1):
+        """Adds to one of the counters (`COUNT_NAMES`)."""
+        self.t.counts[PLACES[name]] += <uint64_t>number
+
+    def record(self, str of not None, **spans):
+        """Records spans (`SPAN_NAMES`), in ns, in the row of a class (`CLASS_NAMES`)."""
+        cdef int64_t row[TALLY_SPANS]
+        tally_clear_spans(row)
+        for name, ns in spans.items():
+            row[<int>SPAN_NAMES.index(name)] = ns
+        tally_record(self.t, CLASS_NAMES.index(of), row)
+
+    def late_by(self, int64_t ns):
+        """Records how late a request was sent by the sender's fault."""
+        tally_late_by(self.t, ns)
+
+    def stood(self, *, int64_t began, int64_t ended, int64_t cpu, int64_t in_flight,
+              int64_t waiting, int64_t connections, double target, bint measured):
+        """Writes down how things stood at its end."""
+        self.t.began_at, self.t.ended_at, self.t.cpu = began, ended, cpu
+        self.t.in_flight, self.t.waiting = in_flight, waiting
+        self.t.connections, self.t.target, self.t.measured = connections, target, measured
 
     def counts(self):
         """The counters by their names."""

@@ -218,7 +218,7 @@ def _summary(result: Result, style: Style) -> list[str]:
     rows.append(("requests", f"{count(n.completed)} answered", _not_answered(result)))
     wrong = [
         (n.failed, "failed"), (n.wrong_status, "with a wrong status"),
-        (n.wrong_length, "with a wrong length"),
+        (n.wrong_length, "with a wrong length"), (n.wrong_content, "with wrong content"),
     ]  # fmt: skip
     told = ", ".join(f"{count(number)} {what}" for number, what in wrong if number)
     rows.append(("errors", f"{percent(result.error_rate)}", told))
@@ -360,6 +360,8 @@ def error_kinds(result: Result) -> list[tuple[int, str, str]]:
         found.append(
             (counts.wrong_length, "wrong length", f"it should be {options.expect_length} bytes")
         )
+    if counts.wrong_content:
+        found.append((counts.wrong_content, "wrong content", "an expectation of the plan's"))
     shown = [
         (number, kind, text if text.isprintable() else repr(text)) for number, kind, text in found
     ]

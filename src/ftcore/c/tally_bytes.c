@@ -153,39 +153,57 @@ static void take_state(source *s, tally *t, int64_t shift) {
   t->measured |= measured;
 }
 
-static void take_histogram(source *s, tally *t) {
+/* A histogram that was looked at, to be added. */
+typedef struct {
+  int place;
+  const uint8_t *at;
+  size_t used;
   histogram seen;
-  size_t used = 0;
-  int64_t place = number(s, 0, PLACES - 1);
+} found;
+
+static void look_at_histogram(source *s, found *one) {
+  one->place = (int)number(s, 0, PLACES - 1);
   if (s->problem) return;
-  histogram_result result = histogram_look(s->at, (size_t)(s->end - s->at), &seen, &used);
-  if (result != HISTOGRAM_OK || seen.lowest != 1 || seen.highest != TALLY_LONGEST ||
-      seen.digits != TALLY_DIGITS)
-    s->problem = result == HISTOGRAM_CUT ? CUT : CORRUPT;
-  if (s->problem) return;
-  if (t) {
-    histogram *h = tally_histogram((histogram **)place_of(t, (int)place));
-    if (!h || histogram_add_packed(h, s->at, &seen, used) != HISTOGRAM_OK)
-      t->counts[TALLY_UNRECORDED] += seen.count;
-  }
-  s->at += used;
+  one->at = s->at;
+  histogram_result result = histogram_look(s->at, (size_t)(s->end - s->at), &one->seen, &one->used);
+  if (result == HISTOGRAM_CUT)
+    s->problem = CUT;
+  else if (result != HISTOGRAM_OK || one->seen.lowest != 1 || one->seen.highest != TALLY_LONGEST ||
+           one->seen.digits != TALLY_DIGITS)
+    s->problem = CORRUPT;
+  else
+    s->at += one->used;
 }
 
-static const char *take(tally *t, const uint8_t *data, size_t length, int64_t shift) {
-  source s = {.at = data, .end = data + length};
+static void add_histogram(tally *t, const found *one) {
+  histogram *h = tally_histogram((histogram **)place_of(t, one->place));
+  if (!h || histogram_add_packed(h, one->at, &one->seen, one->used) != HISTOGRAM_OK)
+    t->counts[TALLY_UNRECORDED] += one->seen.count;
+}
+
+/* All before the histograms. */
+static void take_numbers(source *s, tally *t, int64_t shift) {
   for (int i = 0; i < TALLY_COUNTS; i++) {
-    int64_t count = number(&s, 0, MOST);
+    int64_t count = number(s, 0, MOST);
     if (t) t->counts[i] += (uint64_t)count;
   }
-  take_statuses(&s, t);
-  take_kinds(&s, t);
-  take_state(&s, t, shift);
-  while (!s.problem && s.at < s.end) take_histogram(&s, t);
-  return s.problem;
+  take_statuses(s, t);
+  take_kinds(s, t);
+  take_state(s, t, shift);
 }
 
 const char *tally_add_packed(tally *t, const uint8_t *data, size_t length, int64_t shift) {
-  const char *problem = shift > MOST || shift < -MOST ? BEYOND : take(NULL, data, length, shift);
-  if (!problem && t) take(t, data, length, shift);
-  return problem;
+  source s = {.at = data, .end = data + length}, again = s;
+  found histograms[PLACES];
+  int count = 0;
+  if (shift > MOST || shift < -MOST) return BEYOND;
+  take_numbers(&s, NULL, shift);
+  for (; !s.problem && s.at < s.end; count++) {
+    if (count == PLACES) return CORRUPT;
+    look_at_histogram(&s, &histograms[count]);
+  }
+  if (s.problem || !t) return s.problem;
+  take_numbers(&again, t, shift);
+  for (int i = 0; i < count; i++) add_histogram(t, &histograms[i]);
+  return NULL;
 }

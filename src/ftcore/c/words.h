@@ -30,6 +30,10 @@ static inline uint8_t *put_word(uint8_t *at, int64_t signed_word) {
 /* NULL: it is cut. */
 static inline const uint8_t *get_word(const uint8_t *at, const uint8_t *end, int64_t *signed_word) {
   uint64_t word = 0;
+  if (at < end && *at < 0x80) { /* as most are */
+    *signed_word = (int64_t)(*at >> 1) ^ -(int64_t)(*at & 1);
+    return at + 1;
+  }
   for (int i = 0; at < end; i++) {
     uint64_t byte = *at++;
     int last = i == WORD - 1;

@@ -77,12 +77,12 @@ class Books:
             packed = _unpacking.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"the books are corrupt: {error}") from error
-        tallies = [packed.total, *packed.steps.values()]
+        others = [*packed.steps.values()]
         if packed.iterations is not None:
-            tallies.append(packed.iterations)
-        for tally in tallies:
+            others.append(packed.iterations)
+        for tally in others:
             Tally.check_bytes(tally)
-        self.total.add_bytes(packed.total, shift)
+        self.total.add_bytes(packed.total, shift)  # the first: it looks by itself
         if packed.iterations is not None:
             if self.iterations is None:
                 self.iterations = Tally()

@@ -65,6 +65,7 @@ class Counts:
     late: int = 0  #: sent more than `late_after` s after they were due
     wrong_status: int = 0  #: completed with another status than expected
     wrong_length: int = 0  #: completed with a body of another length than expected
+    wrong_content: int = 0  #: completed, and something else that was expected did not hold
     retried: int = 0  #: sent again: the server had closed the idle connection meanwhile
     bytes_sent: int = 0  #: of requests, as carried in HTTP
     bytes_received: int = 0  #: of responses, likewise
@@ -78,7 +79,7 @@ class Counts:
     @property
     def wrong(self) -> int:
         """Requests that failed, or were answered with a wrong status or length."""
-        return self.failed + self.wrong_status + self.wrong_length
+        return self.failed + self.wrong_status + self.wrong_length + self.wrong_content
 
 
 @dataclass(frozen=True, slots=True)
