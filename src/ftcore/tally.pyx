@@ -1,5 +1,9 @@
 """Tally: Python's face of the kernel in c/tally.h."""
 cimport cython
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+import zlib
 
 from ftcore.histogram cimport Histogram, histogram_owned
 from ftcore.profile cimport (
@@ -13,6 +17,17 @@ cdef extern from "c/tally.h" nogil:
 
 cdef extern from "c/histogram.h" nogil:
     histogram *histogram_copy(const histogram *)
+
+cdef extern from "c/tally_bytes.h" nogil:
+    size_t tally_room(const tally *)
+    size_t tally_pack(const tally *, uint8_t *)
+    const char *tally_add_packed(tally *, const uint8_t *, size_t, int64_t)
+
+cdef bytes MARK = b"ftnet\0"
+cdef int HEADER = len(MARK) + 2 + 4 + 4  # version, length and CRC-32 of what follows
+
+#: Of what `Tally.to_bytes` gives; of a process with another one nothing is taken.
+VERSION = 1
 
 COUNT_NAMES = (
     "scheduled", "sent", "completed", "failed", "unfinished", "unsent", "late", "wrong_status",
@@ -96,6 +111,29 @@ cdef class Tally:
     def merge(self, Tally other not None):
         """Adds what another has: exactly what one would have that had counted both."""
         tally_add(self.t, other.t)
+
+    def to_bytes(self):
+        """All that it has, for `add_bytes` in another process, maybe on another machine."""
+        cdef bytearray room = bytearray(tally_room(self.t))
+        cdef char *data = room
+        cdef bytes content = data[:tally_pack(self.t, <uint8_t *>data)]
+        length, check = len(content), zlib.crc32(content)
+        return b"".join((
+            MARK, VERSION.to_bytes(2, "big"), length.to_bytes(4, "big"), check.to_bytes(4, "big"),
+            content,
+        ))
+
+    def add_bytes(self, bytes data not None, int64_t shift=0):
+        """`merge` with the one that `data` is of, its times taken to be `shift` ns later.
+
+        ValueError says what is wrong with the data; then nothing was added.
+        """
+        take(self.t, data, shift)
+
+    @staticmethod
+    def check_bytes(bytes data not None):
+        """ValueError, as `add_bytes`; nothing is added."""
+        take(NULL, data, 0)
 
     cpdef int64_t answered(
             self, Phases of, int status, int64_t due, int64_t ready, int64_t late_after,
@@ -260,6 +298,30 @@ cdef class Tally:
     def measured(self):
         """Whether it is not of the warm-up."""
         return bool(self.t.measured)
+
+
+cdef int take(tally *t, bytes data, int64_t shift) except -1:
+    """Adds it to `t`; NULL: only looks whether it could be."""
+    cdef const char *problem
+    if data[:len(MARK)] != MARK[:len(data)]:
+        raise ValueError("not a tally of ftnet: its mark is missing")
+    if len(data) < HEADER:
+        raise ValueError("the tally is corrupt: it ends too early")
+    version = int.from_bytes(data[len(MARK):len(MARK) + 2], "big")
+    if version != VERSION:
+        raise ValueError(f"the tally is of version {version} of its encoding, not {VERSION}")
+    length = int.from_bytes(data[HEADER - 8:HEADER - 4], "big")
+    if length != len(data) - HEADER:
+        raise ValueError(
+            f"the tally is corrupt: {length} bytes were packed, and here are {len(data) - HEADER}"
+        )
+    content = data[HEADER:]
+    if zlib.crc32(content) != int.from_bytes(data[HEADER - 4:HEADER], "big"):
+        raise ValueError("the tally is corrupt: its checksum is another")
+    problem = tally_add_packed(t, <const uint8_t *><const char *>content, len(content), shift)
+    if problem != NULL:
+        raise ValueError(f"the tally is corrupt: {problem.decode('ascii')}")
+    return 0
 
 
 cdef Histogram copied(histogram *h):
