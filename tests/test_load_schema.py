@@ -31,9 +31,10 @@ def written(found: Result, *checks: str) -> Any:
 
 def planned() -> Result:
     """Of a plan with a step that has no statuses."""
+    times = evenly(1000)
     login = Step(
-        "http", Counts(scheduled=1000, completed=1000), (), {200: 1000}, evenly(1000),
-        evenly(1000), {"ttfb": {"all": evenly(1000), "2xx": evenly(1000)}}, {"json:$.id": (990, 10)},
+        "http", Counts(scheduled=1000, completed=1000), (), {200: 1000}, times, times,
+        {"ttfb": {"all": times, "2xx": times}}, {"json:$.id": (990, 10)},
     )  # fmt: skip
     talk = Step("websocket", Counts(failed=12), (REFUSED,), {}, evenly(0), evenly(0), {}, {})
     iterations = Counts(scheduled=1000, completed=990, failed=10)

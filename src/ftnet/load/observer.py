@@ -23,8 +23,10 @@ class Observer(Protocol):
         if there is one: what `Interval.at` counts from."""
 
     def gathered(self, interval: Interval, books: Books) -> None:
-        """An interval is over. `books`: all that was counted in it, to be read until this returns;
-        those of the warm-up say how things stood, and how many answers there were."""
+        """An interval is over. `books`: all that was counted in it, to be read until this returns.
+
+        Those of the intervals that are `measured`, merged, are the books of the result.
+        """
 
     def ended(self, result: Result) -> None:
         """Once, after the last interval, before anybody else has the result."""
