@@ -59,7 +59,7 @@ EXTENSIONS = {
     "tcp": [],
     "transfer": [],
     "courier": [],
-    "tally": ["tally", "histogram"],
+    "tally": ["tally", "tally_bytes", "histogram"],
     "arrivals": ["schedule"],
     "load": ["schedule", "tally", "histogram", f"poller_{POLLER}"],
 }

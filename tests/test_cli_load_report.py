@@ -111,7 +111,7 @@ def test_phases_share_the_time_among_them() -> None:
     assert row(lines, "phase, ms")[-3:] == ["samples", "of", "time"]
     assert row(lines, "connect      ")[-3:] == ["4", "<1", "%"]
     assert row(lines, "wait (TTFB)")[-3:] == ["1,000", "60", "%"]
-    assert report.shares(result())["ttfb"] == pytest.approx(0.6, rel=1e-3)
+    assert report.shares(result().phases)["ttfb"] == pytest.approx(0.6, rel=1e-3)
 
 
 def test_statuses_and_errors_have_their_numbers() -> None:

@@ -18,6 +18,7 @@ cdef extern from "c/histogram.h" nogil:
         HISTOGRAM_NOT_V2
         HISTOGRAM_SHIFTED
         HISTOGRAM_BEYOND
+        HISTOGRAM_NO_SPAN
     enum: HISTOGRAM_HEADER
     ctypedef struct histogram:
         int64_t lowest

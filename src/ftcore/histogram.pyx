@@ -14,7 +14,6 @@ cdef extern from "c/histogram.h" nogil:
     histogram *histogram_copy(const histogram *)
     void histogram_free(histogram *)
     void histogram_reset(histogram *)
-    size_t histogram_slot(const histogram *, uint64_t)
     histogram_result histogram_record_times(histogram *, int64_t, uint64_t)
     histogram_result histogram_record_corrected(histogram *, int64_t, int64_t, uint64_t)
     histogram_result histogram_add(histogram *, const histogram *)
@@ -27,6 +26,7 @@ cdef extern from "c/histogram.h" nogil:
     size_t histogram_encode(const histogram *, uint8_t *)
     histogram_result histogram_decode(const uint8_t *, size_t, histogram **)
     size_t histogram_decode_room(const uint8_t *)
+    histogram_result histogram_set_span(histogram *, uint64_t, uint64_t, uint64_t, uint64_t)
 
 cdef dict PROBLEMS = {
     HISTOGRAM_BAD_RANGE:
@@ -39,6 +39,7 @@ cdef dict PROBLEMS = {
     HISTOGRAM_NOT_V2: "not a histogram in HdrHistogram's V2 encoding: wrong cookie",
     HISTOGRAM_SHIFTED: "the encoded histogram is of shifted or fractional values",
     HISTOGRAM_BEYOND: "the encoded histogram has counts beyond its range",
+    HISTOGRAM_NO_SPAN: "the least and the greatest value are not in their slots",
 }
 
 cdef bytes COMPRESSED = b"\x1c\x84\x93\x14"  # cookie of a V2 histogram within zlib
@@ -374,18 +375,5 @@ def restored(bytes payload not None, uint64_t below, uint64_t above, bint exact,
     made.h.exact = exact
     if made.h.count:
         least, greatest, total = span
-        set_span(made.h, least, greatest, total)
+        must(histogram_set_span(made.h, least, greatest, total & (2**64 - 1), total >> 64))
     return made
-
-
-cdef int set_span(histogram *h, uint64_t least, uint64_t greatest, total) except -1:
-    """Slots are looked for between them, so they have to be in those that they were told from."""
-    if (not h.min <= least <= greatest <= h.max
-            or histogram_slot(h, least) != histogram_slot(h, h.min)
-            or histogram_slot(h, greatest) != histogram_slot(h, h.max)):
-        raise ValueError("the least and the greatest value are not in their slots")
-    h.min = least
-    h.max = greatest
-    h.sum_low = total & (2**64 - 1)
-    h.sum_high = total >> 64
-    return 0

@@ -72,6 +72,15 @@ cdef class Phases:
         spent[PHASE_NAMES[TOTAL]] = (end - start) / 1000.0
         return spent
 
+    def follow(self, Phases before not None):
+        """Makes them those of a request that a redirect led to: from the first one's beginning."""
+        self.p.at[QUEUE_START] = before.p.at[QUEUE_START]
+        self.p.at[QUEUE_END] = before.p.at[QUEUE_END]
+        self.p.at[REDIRECT_START] = before.p.at[REDIRECT_START] or before.p.at[REQUEST_START]
+        self.p.at[REDIRECT_END] = self.p.at[FETCH_START]
+        self.p.sent += before.p.sent
+        self.p.received += before.p.received
+
     def __reduce__(self):
         cdef const char *raw = <const char *>&self.p
         return restored, (raw[:sizeof(phases)], self.epoch_offset)

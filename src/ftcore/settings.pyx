@@ -163,6 +163,27 @@ cdef class Template:
         if native is not None:
             self.prepare(&native.c)
 
+    @property
+    def asked(self):
+        """The header block that the native lane sends, up to what is said of the body; b"": it
+        can't serve it."""
+        return b"" if self.c.asking == NULL else self.c.asking[:self.c.asking_length]
+
+    def varied(self, bytes url not None, bytes asked not None, tuple lines=()):
+        """The same to another URL of the same origin, whose header block is `asked`, as `Template`
+        writes it from the URL and the header `lines`."""
+        cdef Template made = Template.__new__(Template, url, lines=lines)
+        cdef curl_slist *headers = made.c.headers
+        cdef unsigned long long id = made.c.id
+        made.c = self.c
+        made.c.id = id
+        made.c.url = url
+        made.c.headers = headers
+        made.kept = (url, self.kept[1], self.kept[2], asked)
+        made.c.asking = <char *>asked if asked else NULL
+        made.c.asking_length = <size_t>len(asked)
+        return made
+
     cdef int prepare(self, settings *set) except -1:
         """Writes down what is sent, once; a URL that is none is left to libcurl, which says so."""
         cdef const char *method = template_method(&self.c)

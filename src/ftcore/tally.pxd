@@ -72,9 +72,10 @@ cdef void tally_read_connect(const phases *, int64_t *spans) noexcept nogil
 
 cdef class Tally:
     cdef tally *t
-    cpdef int answered(
+    cpdef int64_t answered(
         self, Phases of, int status, int64_t due, int64_t ready, int64_t late_after, int64_t end,
-        int wrong, bint is_open, bint counted) except -1
+        int wrong, bint is_open, bint counted, Tally also) except -1
+    cpdef int begun(self, Tally also) except -1
     cpdef int failed(
         self, Phases of, int outcome, long os_errno, str detail, int64_t due, int64_t ready,
         int64_t now, int64_t late_after, bint is_open) except -1

@@ -1,6 +1,7 @@
 from ftcore.histogram import Histogram
 from ftcore.profile import Phases
 
+VERSION: int
 COUNT_NAMES: tuple[str, ...]
 SPAN_NAMES: tuple[str, ...]
 CLASS_NAMES: tuple[str, ...]
@@ -12,6 +13,10 @@ WRONG_CONTENT: int
 class Tally:
     def reset(self) -> None: ...
     def merge(self, other: Tally) -> None: ...
+    def to_bytes(self) -> bytes: ...
+    def add_bytes(self, data: bytes, shift: int = 0) -> None: ...
+    @staticmethod
+    def check_bytes(data: bytes) -> None: ...
     def answered(
         self,
         of: Phases,
@@ -23,7 +28,9 @@ class Tally:
         wrong: int,
         is_open: bool,
         counted: bool,
+        also: Tally,
     ) -> int: ...
+    def begun(self, also: Tally) -> int: ...
     def failed(
         self,
         of: Phases | None,

@@ -1,5 +1,9 @@
 """Tally: Python's face of the kernel in c/tally.h."""
 cimport cython
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+import zlib
 
 from ftcore.histogram cimport Histogram, histogram_owned
 from ftcore.profile cimport (
@@ -14,10 +18,21 @@ cdef extern from "c/tally.h" nogil:
 cdef extern from "c/histogram.h" nogil:
     histogram *histogram_copy(const histogram *)
 
+cdef extern from "c/tally_bytes.h" nogil:
+    size_t tally_room(const tally *)
+    size_t tally_pack(const tally *, uint8_t *)
+    const char *tally_add_packed(tally *, const uint8_t *, size_t, int64_t)
+
+cdef bytes MARK = b"ftnet\0"
+cdef int HEADER = len(MARK) + 2 + 4 + 4  # version, length and CRC-32 of what follows
+
+#: Of what `Tally.to_bytes` gives; of a process with another one nothing is taken.
+VERSION = 1
+
 COUNT_NAMES = (
     "scheduled", "sent", "completed", "failed", "unfinished", "unsent", "late", "wrong_status",
-    "wrong_length", "wrong_content", "retried", "bytes_sent", "bytes_received", "opened", "connect_failed", "closed",
-    "answered", "unrecorded",
+    "wrong_length", "wrong_content", "retried", "bytes_sent", "bytes_received", "opened",
+    "connect_failed", "closed", "answered", "unrecorded",
 )
 SPAN_NAMES = ("queue", "dns", "connect", "ssl", "send", "ttfb", "download", "total", "service")
 CLASS_NAMES = ("failed", "1xx", "2xx", "3xx", "4xx", "5xx")
@@ -66,6 +81,17 @@ cdef void note_send(
     tally_late_by(t, max(p.at[QUEUE_START] - max(due, ready), 0))
 
 
+cdef void note_answer(
+        tally *t, const phases *p, int status, int wrong, const int64_t *spans, int64_t due,
+        int64_t ready, int64_t late_after) noexcept nogil:
+    note_send(t, p, due, ready, late_after)
+    t.counts[TALLY_COMPLETED] += 1
+    t.statuses[status if 0 <= status < TALLY_STATUSES else 0] += 1
+    if wrong:
+        t.counts[TALLY_WRONG_STATUS + wrong - 1] += 1
+    tally_record(t, tally_class(status), spans)
+
+
 @cython.final
 cdef class Tally:
     """Counters, statuses, failures and histograms of a load run, or of a part of it."""
@@ -86,27 +112,49 @@ cdef class Tally:
         """Adds what another has: exactly what one would have that had counted both."""
         tally_add(self.t, other.t)
 
-    cpdef int answered(
+    def to_bytes(self):
+        """All that it has, for `add_bytes` in another process, maybe on another machine."""
+        cdef bytearray room = bytearray(tally_room(self.t))
+        cdef char *data = room
+        cdef bytes content = data[:tally_pack(self.t, <uint8_t *>data)]
+        length, check = len(content), zlib.crc32(content)
+        return b"".join((
+            MARK, VERSION.to_bytes(2, "big"), length.to_bytes(4, "big"), check.to_bytes(4, "big"),
+            content,
+        ))
+
+    def add_bytes(self, bytes data not None, int64_t shift=0):
+        """`merge` with the one that `data` is of, its times taken to be `shift` ns later.
+
+        ValueError says what is wrong with the data; then nothing was added.
+        """
+        take(self.t, data, shift)
+
+    @staticmethod
+    def check_bytes(bytes data not None):
+        """ValueError, as `add_bytes`; nothing is added."""
+        take(NULL, data, 0)
+
+    cpdef int64_t answered(
             self, Phases of, int status, int64_t due, int64_t ready, int64_t late_after,
-            int64_t end, int wrong, bint is_open, bint counted) except -1:
-        """Counts a request of a plan that was answered, all times in ns on the engine's clock.
+            int64_t end, int wrong, bint is_open, bint counted, Tally also) except -1:
+        """Counts a request of a plan that was answered, and returns when the answer was there.
+
+        It goes into `also` as well.
+
+        All times are ns on the engine's clock.
 
         It was `due` then, `ready` is when who sends it had nothing else to do. One that is not
         `counted`, of the warm-up, is an answer if it came by the `end`, and nothing else.
         """
         cdef const phases *p = &of.p
-        cdef tally *t = self.t
         cdef int64_t spans[TALLY_SPANS]
         cdef int64_t began, sent, first, last = p.at[RESPONSE_END]
         if last <= end:
-            t.counts[TALLY_ANSWERED] += 1
+            self.t.counts[TALLY_ANSWERED] += 1
+            also.t.counts[TALLY_ANSWERED] += 1
         if not counted:
-            return 0
-        note_send(t, p, due, ready, late_after)
-        t.counts[TALLY_COMPLETED] += 1
-        t.statuses[status if 0 <= status < TALLY_STATUSES else 0] += 1
-        if wrong:
-            t.counts[TALLY_WRONG_STATUS + wrong - 1] += 1
+            return last
         tally_clear_spans(spans)
         began = p.at[REQUEST_START]
         first = max(p.at[RESPONSE_START], began)
@@ -120,7 +168,14 @@ cdef class Tally:
         spans[TALLY_DOWNLOAD] = max(last - max(first, sent), 0)
         spans[TALLY_TOTAL] = last - due
         spans[TALLY_SERVICE] = last - began_at(p)
-        tally_record(t, tally_class(status), spans)
+        note_answer(self.t, p, status, wrong, spans, due, ready, late_after)
+        note_answer(also.t, p, status, wrong, spans, due, ready, late_after)
+        return last
+
+    cpdef int begun(self, Tally also) except -1:
+        """Counts a request that was due, here and in `also`."""
+        self.t.counts[TALLY_SCHEDULED] += 1
+        also.t.counts[TALLY_SCHEDULED] += 1
         return 0
 
     cpdef int failed(
@@ -243,6 +298,30 @@ cdef class Tally:
     def measured(self):
         """Whether it is not of the warm-up."""
         return bool(self.t.measured)
+
+
+cdef int take(tally *t, bytes data, int64_t shift) except -1:
+    """Adds it to `t`; NULL: only looks whether it could be."""
+    cdef const char *problem
+    if data[:len(MARK)] != MARK[:len(data)]:
+        raise ValueError("not a tally of ftnet: its mark is missing")
+    if len(data) < HEADER:
+        raise ValueError("the tally is corrupt: it ends too early")
+    version = int.from_bytes(data[len(MARK):len(MARK) + 2], "big")
+    if version != VERSION:
+        raise ValueError(f"the tally is of version {version} of its encoding, not {VERSION}")
+    length = int.from_bytes(data[HEADER - 8:HEADER - 4], "big")
+    if length != len(data) - HEADER:
+        raise ValueError(
+            f"the tally is corrupt: {length} bytes were packed, and here are {len(data) - HEADER}"
+        )
+    content = data[HEADER:]
+    if zlib.crc32(content) != int.from_bytes(data[HEADER - 4:HEADER], "big"):
+        raise ValueError("the tally is corrupt: its checksum is another")
+    problem = tally_add_packed(t, <const uint8_t *><const char *>content, len(content), shift)
+    if problem != NULL:
+        raise ValueError(f"the tally is corrupt: {problem.decode('ascii')}")
+    return 0
 
 
 cdef Histogram copied(histogram *h):

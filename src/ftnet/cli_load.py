@@ -85,6 +85,7 @@ def add_load(commands: Subparsers) -> None:
     _add_load_options(parser)
     _add_request_options(parser)
     _add_output_options(parser)
+    _add_export_options(parser)
     _add_connection_options(parser)
     parser.set_defaults(run=_run_load, max_filesize=None)
 
@@ -138,6 +139,20 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         " percentiles in ns, histograms as HdrHistogram V2, every second, the checks")  # fmt: skip
     add("-q", "--quiet", action="store_true", help="show nothing while it runs")
     add("-s", "--silent", action="store_true", help="no report either, no error messages")
+
+
+def _add_export_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("while it goes").add_argument
+    add("--ndjson", metavar="FILE",
+        help="a JSON object a line: the options, each second, at the end the result; for this and"
+        " the next, - is stdout, and a line is written when its second is over")  # fmt: skip
+    add("--csv", metavar="FILE", help="a row for each second")
+    add("--hdr", metavar="FILE",
+        help="a log of each second's histograms for the tools of HdrHistogram, ns: response times"
+        " without a tag; Tag=service, Tag=ttfb and so on")  # fmt: skip
+    add("--hgrm", metavar="FILE",
+        help="at the end: percentiles of the response time, ms, for HdrHistogram's"
+        " plotters")  # fmt: skip
 
 
 def _add_connection_options(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ none of, or too little to tell, is ``-``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ftnet.load.checks import Outcome, enough
@@ -33,6 +33,7 @@ PHASE_LABELS: Final = {
 _PERCENTS: Final = (50.0, 75.0, 90.0, 99.0, 99.9)
 _LABEL, _COLUMN, _COUNT, _SHARE = 13, 9, 12, 8  # columns
 _KEY = 15
+DOUBTFUL: Final = "The numbers below tell of this machine as well as of the server."
 _MOST_ERRORS, _MOST_STATUSES = 12, 20
 
 
@@ -60,7 +61,7 @@ def percent(share: float) -> str:
 
 def seconds(value: float) -> str:
     """``250 ms``, ``10 s``, ``1 m 30 s``."""
-    if value < 1:
+    if value < 0.9995:
         return f"{value * 1000:.3g} ms"
     if value < 60:
         return f"{value:.3g} s"
@@ -72,9 +73,11 @@ def seconds(value: float) -> str:
 
 def duration(value: float) -> str:
     """A measured time in the unit that suits it: ``12.3 µs``, ``1.23 ms``, ``2.5 s``."""
+    if value >= 1000:
+        return f"{value:,.0f} s"
     for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):
-        if value * factor >= 1:
-            return f"{value * factor:.3g} {unit}" if value < 1000 else f"{value:,.0f} s"
+        if value * factor >= 0.9995:  # or three digits make 1000 of the unit below
+            return f"{value * factor:.3g} {unit}"
     return f"{value * 1e9:.0f} ns"
 
 
@@ -119,9 +122,17 @@ def lines(result: Result, outcomes: Sequence[Outcome], style: Style) -> list[str
     return out if style.blocks else [line.replace("µ", "u") for line in out]
 
 
-def verdict(result: Result, style: Style) -> list[str]:
-    """Whether the figures are the server's, and the three that matter most."""
-    over = result.counts.completed
+def headline(result: Result) -> tuple[str, str]:
+    """The verdict in a word, and the figures that matter most, or what they are worth."""
+    if not result.valid:
+        return "INVALID", "the generator was the limit, not the server:"
+    if not result.counts.completed:
+        return "NO ANSWER", f"to any of {count(result.counts.scheduled)} requests"
+    return "VALID", ", ".join(key_facts(result))
+
+
+def key_facts(result: Result) -> list[str]:
+    """The figures that matter most, in a few words each."""
     facts = [f"{rate(result.rate)} answers/s"]
     p99 = percentile(result.response, 99)
     if p99 is not None:
@@ -129,20 +140,27 @@ def verdict(result: Result, style: Style) -> list[str]:
     facts.append(f"{percent(result.error_rate)} errors")
     if result.interrupted:
         facts.append(f"interrupted after {seconds(result.duration)}")
-    if not result.valid:
-        out = _told("INVALID", "the generator was the limit, not the server:", RED, style)
-        for one in result.reasons:
-            out += _reason(one, style)
-        out += _wrapped("The numbers below tell of this machine as well as of the server.", style)
-    elif not over:
-        out = _told("NO ANSWER", f"to any of {count(result.counts.scheduled)} requests", RED, style)
-    else:
-        out = _told("VALID", ", ".join(facts), "", style)
-    notes = [f"{one.text}: {one.advice}" for one in result.warnings]
+    return facts
+
+
+def notes(result: Result) -> list[str]:
+    """What should be known, though it is no reason against the run."""
+    found = [f"{one.text}: {one.advice}" for one in result.warnings]
     asked = f"h{version(result.options)}"
     if result.protocol not in ("", asked) and asked != "h1.1":
-        notes.insert(0, f"{asked} was asked for, {result.protocol} was talked")
-    for note in notes:
+        found.insert(0, f"{asked} was asked for, {result.protocol} was talked")
+    return found
+
+
+def verdict(result: Result, style: Style) -> list[str]:
+    """Whether the figures are the server's, and the three that matter most."""
+    word, text = headline(result)
+    out = _told(word, text, "" if word == "VALID" else RED, style)
+    for one in result.reasons:
+        out += _reason(one, style)
+    if result.reasons:
+        out += _wrapped(DOUBTFUL, style)
+    for note in notes(result):
         out += _wrapped(f"NOTE  {note}", style)
     return out
 
@@ -209,7 +227,8 @@ def target(result: Result) -> float:
     return result.counts.scheduled / result.duration
 
 
-def _summary(result: Result, style: Style) -> list[str]:
+def summary_rows(result: Result) -> list[tuple[str, str, str]]:
+    """What was counted: key, value, and what there is to say of it."""
     n, time = result.counts, result.duration
     asked = target(result)
     rows = [("rate", f"{rate(result.rate)} answers/s", "")]
@@ -231,7 +250,11 @@ def _summary(result: Result, style: Style) -> list[str]:
     since = " since the warm-up" if result.warmup else ""
     rows.append(("connections", f"{count(n.opened)} opened{since}", told))
     rows.append(("generator CPU", *_cpu(result)))
-    return [_row(*row, style) for row in rows]
+    return rows
+
+
+def _summary(result: Result, style: Style) -> list[str]:
+    return [_row(*row, style) for row in summary_rows(result)]
 
 
 def _row(key: str, value: str, more: str, style: Style) -> str:
@@ -308,18 +331,18 @@ def _latency(result: Result, style: Style) -> list[str]:
     return [*out, *(paint(line, DIM, style) for note in notes for line in _wrapped(note, style))]
 
 
-def shares(result: Result) -> dict[str, float]:
+def shares(phases: Mapping[str, Mapping[str, Histogram]]) -> dict[str, float]:
     """The share of each phase in the time of all requests, of 0 to 1, in the phases' order.
 
     They add up to 1 but for the time that the generator was late.
     """
-    sums = {name: classes["all"].sum for name, classes in result.phases.items()}
+    sums = {name: classes["all"].sum for name, classes in phases.items()}
     total = sums.pop("total", 0)
     return {name: sums[name] / total for name in PHASE_LABELS if name in sums and total}
 
 
 def _phases(result: Result, style: Style) -> list[str]:
-    found = shares(result)
+    found = shares(result.phases)
     rows = [
         (PHASE_LABELS[name], result.phases[name]["all"], percent_of_time(share))
         for name, share in found.items()
@@ -362,10 +385,13 @@ def error_kinds(result: Result) -> list[tuple[int, str, str]]:
         )
     if counts.wrong_content:
         found.append((counts.wrong_content, "wrong content", "an expectation of the plan's"))
-    shown = [
-        (number, kind, text if text.isprintable() else repr(text)) for number, kind, text in found
-    ]
-    return sorted(shown, key=lambda kind: -kind[0])
+    told = [(number, kind, shown(text)) for number, kind, text in found]
+    return sorted(told, key=lambda kind: -kind[0])
+
+
+def shown(text: str) -> str:
+    """In one line, whatever is in it."""
+    return text if text.isprintable() else repr(text)
 
 
 def _errors(result: Result, style: Style) -> list[str]:
@@ -387,13 +413,14 @@ def checks(outcomes: Sequence[Outcome], style: Style) -> list[str]:
     out = [paint(f"{'':6}{'check':<{width}}  got", DIM, style)]
     for one in outcomes:
         word = "ok" if one.ok else "FAIL"
-        got = one.note if one.got is None else _got(one.got, one.check.unit)
+        value = one.note if one.got is None else got(one.got, one.check.unit)
         mark = paint(f"{word:<6}", "" if one.ok else RED + BOLD, style)
-        out.append(f"{mark}{one.check.text:<{width}}  {got}")
+        out.append(f"{mark}{one.check.text:<{width}}  {value}")
     return out
 
 
-def _got(value: float, unit: str) -> str:
+def got(value: float, unit: str) -> str:
+    """What a check found, in the unit of its limit."""
     if unit == "s":
         return duration(value)
     return percent(value) if unit == "%" else rate(value)

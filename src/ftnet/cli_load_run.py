@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
 from ftnet import cli, cli_load_report
+from ftnet.cli_load_export import Exports, stdout_taken
 from ftnet.cli_load_screen import View, view_on
 from ftnet.cli_request import checked_url, content_of
 from ftnet.load import Options, Result, Run
@@ -44,18 +45,19 @@ def run(args: argparse.Namespace) -> int:
     Raises `ftnet.cli.CommandError` for what ends the command with a message.
     """
     options, checks = _asked(args)
+    out = sys.stderr if stdout_taken(args) else sys.stdout
     sink = _sink(args.json)
-    to_stderr = args.json == "-"
-    out = sys.stderr if to_stderr else sys.stdout
     try:
         quiet = args.quiet or args.silent
-        result = carried_out(options, view_on(out, options, quiet=quiet))
+        with Exports(args, checks) as exports:
+            result = carried_out(options, view_on(out, options, quiet=quiet), exports)
         outcomes = [check.judge(result) for check in checks]
         if not args.silent:
             _report(result, outcomes, out)
         if sink is not None:
             _write(sink, document(result, outcomes), args.json)
             sink = None
+        exports.judge()
     finally:
         if sink is not None:
             sink.discard()
@@ -158,23 +160,23 @@ def _sink(path: str | None) -> Sink | None:
 # ---- the run
 
 
-def carried_out(options: Options, view: View) -> Result:
+def carried_out(options: Options, view: View, exports: Exports) -> Result:
     """Runs to the end, or to Ctrl-C; KeyboardInterrupt at the second one."""
     with _Interrupts() as interrupts:
         try:
-            under_way = Run(options)
+            under_way = Run(options, observers=exports.observers)
         except OSError as error:
             raise cli.CommandError(INVALID, f"the run can't start: {error}") from None
         try:
             with view:
-                result = _awaited(under_way, view, interrupts)
+                result = _awaited(under_way, view, exports, interrupts)
                 view.ended(result)
                 return result
         finally:
             under_way.stop()
 
 
-def _awaited(under_way: Run, view: View, interrupts: _Interrupts) -> Result:
+def _awaited(under_way: Run, view: View, exports: Exports, interrupts: _Interrupts) -> Result:
     told = False
     while True:
         if interrupts.seen and not told:
@@ -185,6 +187,7 @@ def _awaited(under_way: Run, view: View, interrupts: _Interrupts) -> Result:
             return under_way.result(_TICK)
         except TimeoutError:
             view.tick(under_way)
+            exports.tick()
 
 
 class _Interrupts:

@@ -363,7 +363,7 @@ def _times(snapshot: Snapshot, last: Interval, style: Style) -> list[Row]:
         main.append(("service", total.service))
     parts = [
         (PHASE_LABELS[name], total.phases[name]["all"], share)
-        for name, share in shares(total).items()
+        for name, share in shares(total.phases).items()
     ]
     shown = [*(one for _, one in main), *(one for _, one, _ in parts)]
     decimals = digits(largest(shown))

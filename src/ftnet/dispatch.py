@@ -12,7 +12,8 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import inf
 from sys import modules
 from time import monotonic
@@ -293,6 +294,24 @@ def run(main: Callable[..., T] | None = None, *args: Any) -> T | None:
     finally:
         _local.driver = None
         driver.hand_back()
+
+
+@contextmanager
+def driving() -> Iterator[ThreadDriver]:
+    """A driver of its own for a thread that polls it by itself, for whatever is begun there.
+
+    At the end what is still open is ended, with its callbacks.
+    """
+    driver = ThreadDriver()
+    driver.take_over()
+    _local.driver = driver
+    try:
+        yield driver
+    finally:
+        driver.drain(1.0)
+        _local.driver = None
+        if not driver.engine.tasks:
+            driver.engine.close()
 
 
 def _driver_to_run() -> ThreadDriver:

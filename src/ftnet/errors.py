@@ -119,6 +119,7 @@ _OTHER: Final = "unexpected error of a protocol never asked for"
 
 # code: (class, name, words). Positive codes are libcurl's, negative ones the engine's own.
 _OUTCOMES: Final[dict[int, tuple[Errno, str, str]]] = {
+    -19: (Errno.ARGUMENT, "FT_PLAN", "the plan's step can't be carried out"),
     -18: (Errno.ARGUMENT, "FT_NOT_A_FILE", "not a regular file"),
     -17: (Errno.SYSTEM, "FT_FILE_CHANGED", "the file changed while it was sent"),
     -16: (Errno.SYSTEM, "FT_FILE_BUSY", "another download is writing the file"),

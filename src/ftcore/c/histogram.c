@@ -3,11 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "words.h"
+
 enum {
   COOKIE = 0x1c849303, /* of V2 */
   COOKIE_SIZES = 0xf0, /* bits that say how wide counts are, which V2 does not go by */
-  COOKIE_VARIABLE = 0x10,
-  WORD = 9 /* bytes of an encoded count at most */
+  COOKIE_VARIABLE = 0x10
 };
 
 /* 1.0 as IEEE 754 has it. */
@@ -154,11 +155,8 @@ static int same_range(const histogram *h, const histogram *other) {
   return h->lowest == other->lowest && h->highest == other->highest && h->digits == other->digits;
 }
 
-histogram_result histogram_add(histogram *h, const histogram *other) {
-  if (!same_range(h, other)) return HISTOGRAM_OTHER_RANGE;
-  if (!room_for(h, other->count + other->below + other->above)) return HISTOGRAM_TOO_MANY;
-  size_t end = end_slot(other);
-  for (size_t slot = first_slot(other); slot < end; slot++) h->counts[slot] += other->counts[slot];
+/* All but the counts of the slots. */
+static void add_ends(histogram *h, const histogram *other) {
   set_sum(h, get_sum(h) + get_sum(other)); /* before count: `other` may be `h` */
   h->count += other->count;
   h->below += other->below;
@@ -166,6 +164,14 @@ histogram_result histogram_add(histogram *h, const histogram *other) {
   h->min = other->min < h->min ? other->min : h->min;
   h->max = other->max > h->max ? other->max : h->max;
   h->exact = h->exact && other->exact;
+}
+
+histogram_result histogram_add(histogram *h, const histogram *other) {
+  if (!same_range(h, other)) return HISTOGRAM_OTHER_RANGE;
+  if (!room_for(h, other->count + other->below + other->above)) return HISTOGRAM_TOO_MANY;
+  size_t end = end_slot(other);
+  for (size_t slot = first_slot(other); slot < end; slot++) h->counts[slot] += other->counts[slot];
+  add_ends(h, other);
   return HISTOGRAM_OK;
 }
 
@@ -246,47 +252,14 @@ double histogram_variance(const histogram *h) {
 
 /* ------------------------------------------------------------------- the encoding */
 
-static uint8_t *put(uint8_t *at, uint64_t value, int bytes) {
-  while (bytes--) *at++ = (uint8_t)(value >> 8 * bytes);
-  return at;
-}
-
-static uint64_t get(const uint8_t *at, int bytes) {
-  uint64_t value = 0;
-  while (bytes--) value = value << 8 | *at++;
-  return value;
-}
-
-/* ZigZag LEB128, of which the ninth byte is the last and holds eight bits. */
-static uint8_t *put_word(uint8_t *at, int64_t signed_word) {
-  uint64_t word = (uint64_t)signed_word << 1 ^ (signed_word < 0 ? UINT64_MAX : 0);
-  int more = WORD - 1;
-  for (; word >> 7 && more; word >>= 7, more--) *at++ = (uint8_t)(word | 0x80);
-  *at++ = (uint8_t)word;
-  return at;
-}
-
-/* NULL: it is cut. */
-static const uint8_t *get_word(const uint8_t *at, const uint8_t *end, int64_t *signed_word) {
-  uint64_t word = 0;
-  for (int i = 0; at < end; i++) {
-    uint64_t byte = *at++;
-    int last = i == WORD - 1;
-    word |= (last ? byte : byte & 0x7f) << 7 * i;
-    if (!last && byte & 0x80) continue;
-    *signed_word = (int64_t)(word >> 1 ^ (word & 1 ? UINT64_MAX : 0));
-    return at;
-  }
-  return NULL;
-}
-
 size_t histogram_room(const histogram *h) { return HISTOGRAM_HEADER + WORD * end_slot(h); }
 
 /* Empty slots are a negative number of them, as in HdrHistogram's C and Python (a single one is a 0
  * in Java; all read both). */
 static uint8_t *put_counts(uint8_t *at, const histogram *h) {
-  size_t end = end_slot(h);
-  for (size_t slot = 0, run; slot < end; slot += run ? run : 1) {
+  size_t end = end_slot(h), first = first_slot(h);
+  if (first) at = put_word(at, -(int64_t)first);
+  for (size_t slot = first, run; slot < end; slot += run ? run : 1) {
     for (run = 0; h->counts[slot + run] == 0;) run++; /* the last slot is not empty */
     at = put_word(at, run ? -(int64_t)run : (int64_t)h->counts[slot]);
   }
@@ -320,39 +293,111 @@ size_t histogram_decode_room(const uint8_t *header) {
   return get_header(header, &h) == HISTOGRAM_OK ? HISTOGRAM_HEADER + WORD * h.slots : 0;
 }
 
-static histogram_result get_counts(const uint8_t *at, const uint8_t *end, histogram *h) {
+/* Adds the counts to those at `counts`, if any. `h` gets what they come to, as if it had been empty:
+ * count, and for min and max the bounds of the outermost slots. */
+static histogram_result get_counts(const uint8_t *at, const uint8_t *end, histogram *h,
+                                   uint64_t *counts) {
+  size_t slot = 0, first = 0, last = 0;
   uint64_t all = 0;
-  size_t slot = 0;
   for (int64_t word; at < end;) {
     at = get_word(at, end, &word);
     if (!at) return HISTOGRAM_CUT;
     uint64_t run = word < 0 ? 0 - (uint64_t)word : 1;
     if (run > h->slots - slot) return HISTOGRAM_BEYOND;
     if (word > 0) {
+      if (all == 0) first = slot;
+      last = slot;
       all += (uint64_t)word;
       if (all > HISTOGRAM_COUNTS_AT_MOST) return HISTOGRAM_TOO_MANY;
-      h->counts[slot] = (uint64_t)word;
+      if (counts) counts[slot] += (uint64_t)word;
     }
     slot += (size_t)run;
   }
-  sum_up(h, 0, slot);
+  h->count = all;
+  h->min = all ? histogram_slot_low(h, first) : UINT64_MAX;
+  h->max = all ? histogram_slot_high(h, last) : 0;
   return HISTOGRAM_OK;
+}
+
+/* The header, and the length of the whole. */
+static histogram_result get_frame(const uint8_t *data, size_t length, histogram *h) {
+  if (length < HISTOGRAM_HEADER) return HISTOGRAM_CUT;
+  histogram_result result = get_header(data, h);
+  if (result != HISTOGRAM_OK) return result;
+  return get(data + 4, 4) > length - HISTOGRAM_HEADER ? HISTOGRAM_CUT : HISTOGRAM_OK;
 }
 
 histogram_result histogram_decode(const uint8_t *data, size_t length, histogram **made) {
   histogram layout = {0};
   *made = NULL;
-  if (length < HISTOGRAM_HEADER) return HISTOGRAM_CUT;
-  histogram_result result = get_header(data, &layout);
+  histogram_result result = get_frame(data, length, &layout);
   if (result != HISTOGRAM_OK) return result;
-  uint64_t told = get(data + 4, 4);
-  if (told != length - HISTOGRAM_HEADER)
-    return told > length - HISTOGRAM_HEADER ? HISTOGRAM_CUT : HISTOGRAM_TOO_LONG;
+  if (get(data + 4, 4) != length - HISTOGRAM_HEADER) return HISTOGRAM_TOO_LONG;
   result = histogram_new(layout.lowest, layout.highest, layout.digits, made);
   if (result != HISTOGRAM_OK) return result;
-  result = get_counts(data + HISTOGRAM_HEADER, data + length, *made);
-  if (result == HISTOGRAM_OK) return result;
+  result = get_counts(data + HISTOGRAM_HEADER, data + length, *made, (*made)->counts);
+  if (result == HISTOGRAM_OK) {
+    sum_up(*made, first_slot(*made), end_slot(*made));
+    return result;
+  }
   histogram_free(*made);
   *made = NULL;
   return result;
+}
+
+/* ------------------------------------------------------------------- all that it has */
+
+histogram_result histogram_set_span(histogram *h, uint64_t min, uint64_t max, uint64_t sum_low,
+                                    uint64_t sum_high) {
+  if (min > max || min < h->min || max > h->max ||
+      histogram_slot(h, min) != histogram_slot(h, h->min) ||
+      histogram_slot(h, max) != histogram_slot(h, h->max))
+    return HISTOGRAM_NO_SPAN;
+  h->min = min;
+  h->max = max;
+  h->sum_low = sum_low;
+  h->sum_high = sum_high;
+  return HISTOGRAM_OK;
+}
+
+enum { BESIDE = 1 + 6 * 8 }; /* bytes before the V2 encoding */
+
+size_t histogram_packed_room(const histogram *h) { return BESIDE + histogram_room(h); }
+
+size_t histogram_pack(const histogram *h, uint8_t *data) {
+  const uint64_t beside[] = {h->below, h->above, h->min, h->max, h->sum_low, h->sum_high};
+  uint8_t *at = put(data, (uint64_t)h->exact, 1);
+  for (int i = 0; i < 6; i++) at = put(at, beside[i], 8);
+  return BESIDE + histogram_encode(h, at);
+}
+
+histogram_result histogram_look(const uint8_t *data, size_t length, histogram *seen, size_t *used) {
+  uint64_t beside[6];
+  *seen = (histogram){0};
+  if (length < BESIDE) return HISTOGRAM_CUT;
+  for (int i = 0; i < 6; i++) beside[i] = get(data + 1 + 8 * i, 8);
+  histogram_result result = get_frame(data + BESIDE, length - BESIDE, seen);
+  if (result != HISTOGRAM_OK) return result;
+  *used = BESIDE + HISTOGRAM_HEADER + (size_t)get(data + BESIDE + 4, 4);
+  result = get_counts(data + BESIDE + HISTOGRAM_HEADER, data + *used, seen, NULL);
+  if (result != HISTOGRAM_OK) return result;
+  seen->exact = data[0] == 1;
+  seen->below = beside[0];
+  seen->above = beside[1];
+  if (beside[0] > HISTOGRAM_COUNTS_AT_MOST || beside[1] > HISTOGRAM_COUNTS_AT_MOST ||
+      seen->count > HISTOGRAM_COUNTS_AT_MOST - beside[0] ||
+      seen->count + beside[0] > HISTOGRAM_COUNTS_AT_MOST - beside[1])
+    return HISTOGRAM_TOO_MANY;
+  if (seen->count) return histogram_set_span(seen, beside[2], beside[3], beside[4], beside[5]);
+  return HISTOGRAM_OK;
+}
+
+histogram_result histogram_add_packed(histogram *h, const uint8_t *data, const histogram *seen,
+                                      size_t used) {
+  if (!same_range(h, seen)) return HISTOGRAM_OTHER_RANGE;
+  if (!room_for(h, seen->count + seen->below + seen->above)) return HISTOGRAM_TOO_MANY;
+  histogram ends = *seen; /* looked at before: they can be added */
+  get_counts(data + BESIDE + HISTOGRAM_HEADER, data + used, &ends, h->counts);
+  add_ends(h, seen);
+  return HISTOGRAM_OK;
 }

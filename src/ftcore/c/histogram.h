@@ -24,7 +24,8 @@ typedef enum {
   HISTOGRAM_TOO_LONG, /* something follows the encoding */
   HISTOGRAM_NOT_V2,
   HISTOGRAM_SHIFTED, /* of values that were shifted, or are not whole */
-  HISTOGRAM_BEYOND /* counts for more slots than there are */
+  HISTOGRAM_BEYOND, /* counts for more slots than there are */
+  HISTOGRAM_NO_SPAN /* min and max are not in the slots that they should be of */
 } histogram_result;
 
 typedef struct {
@@ -102,5 +103,18 @@ histogram_result histogram_decode(const uint8_t *data, size_t length, histogram 
 /* From the first HISTOGRAM_HEADER bytes: how long the whole may be, 0 when they are none. */
 enum { HISTOGRAM_HEADER = 40 };
 size_t histogram_decode_room(const uint8_t *header);
+
+/* Sets what V2 does not tell; h->count is more than 0. NO_SPAN. */
+histogram_result histogram_set_span(histogram *h, uint64_t min, uint64_t max, uint64_t sum_low,
+                                    uint64_t sum_high);
+
+/* All that a histogram has: below, above and the span go before its V2 encoding. */
+size_t histogram_packed_room(const histogram *h);
+size_t histogram_pack(const histogram *h, uint8_t *data);
+/* Looks what is packed at `data`, in `used` bytes: everything but the counts of slots. */
+histogram_result histogram_look(const uint8_t *data, size_t length, histogram *seen, size_t *used);
+/* Adds what was seen there, without memory of its own. OTHER_RANGE, TOO_MANY. */
+histogram_result histogram_add_packed(histogram *h, const uint8_t *data, const histogram *seen,
+                                      size_t used);
 
 #endif

@@ -4,9 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Up to an hour, three digits; as the class Histogram has it by default. */
-#define LONGEST INT64_C(3600000000000)
-
 tally *tally_new(void) {
   tally *t = calloc(1, sizeof *t);
   if (t) t->began_at = INT64_MAX;
@@ -35,18 +32,18 @@ void tally_reset(tally *t) {
   t->began_at = INT64_MAX;
 }
 
-static histogram *in_place(histogram **place) {
-  if (!*place) histogram_new(1, LONGEST, 3, place);
+histogram *tally_histogram(histogram **place) {
+  if (!*place) histogram_new(1, TALLY_LONGEST, TALLY_DIGITS, place);
   return *place;
 }
 
 void tally_prepare(tally *t, int class) {
-  for (int span = 0; span < TALLY_SPANS; span++) in_place(&t->spans[span][class]);
-  in_place(&t->lateness);
+  for (int span = 0; span < TALLY_SPANS; span++) tally_histogram(&t->spans[span][class]);
+  tally_histogram(&t->lateness);
 }
 
 static void record(tally *t, histogram **place, int64_t ns) {
-  histogram *h = in_place(place);
+  histogram *h = tally_histogram(place);
   if (h)
     histogram_record(h, ns);
   else
@@ -77,7 +74,7 @@ void tally_failure(tally *t, int outcome, long os_errno, const char *detail, uin
 
 static void add(tally *t, histogram **place, const histogram *other) {
   if (!other || other->count + other->below + other->above == 0) return;
-  histogram *h = in_place(place);
+  histogram *h = tally_histogram(place);
   if (!h || histogram_add(h, other) != HISTOGRAM_OK) t->counts[TALLY_UNRECORDED] += other->count;
 }
 

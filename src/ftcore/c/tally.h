@@ -46,6 +46,10 @@ enum {
   TALLY_COUNTS
 };
 
+/* Of all histograms: up to an hour, three digits; as the class Histogram has it by default. */
+#define TALLY_LONGEST INT64_C(3600000000000)
+#define TALLY_DIGITS 3
+
 enum { TALLY_STATUSES = 1000, TALLY_KINDS = 32, TALLY_DETAIL = 120 };
 
 typedef struct {
@@ -73,6 +77,8 @@ typedef struct {
 tally *tally_new(void); /* NULL: memory is out */
 void tally_free(tally *t);
 void tally_reset(tally *t); /* memory is kept */
+/* The one at `place`, made if there is none. NULL: memory is out. */
+histogram *tally_histogram(histogram **place);
 /* Takes memory for what answers of a class will bring, ahead of the first. */
 void tally_prepare(tally *t, int class);
 /* Spans that took place, in the row of a class; negative: it did not. */

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from ftnet.options import TOKEN, Option, Table, count, merge, word
 from ftnet.settings import CLIENT_SETTINGS, check_client_settings
 from ftnet.url import prepare_url
+
+if TYPE_CHECKING:
+    from ftnet.plan.model import Load, Plan
 
 __all__ = ["Options"]
 
@@ -33,6 +36,21 @@ CLIENT_NAMES: Final = (
     "happy_eyeballs_timeout",
     "tcp_nodelay",
     "tcp_keepalive",
+)
+
+
+#: What may be given beside a plan.
+PLAN_NAMES: Final = (
+    "connections",
+    "rate",
+    "stages",
+    "arrivals",
+    "seed",
+    "warmup",
+    "duration",
+    "requests",
+    "grace",
+    "late_after",
 )
 
 
@@ -65,6 +83,9 @@ class Options:
     late_after: float = 0.001  #: s after which a request counts as sent late
     workers: int = 1  #: threads with an engine each
     settings: Mapping[str, Any] = field(default_factory=dict)  #: Client settings, those given
+    #: what virtual users do in place of requests to the `url`: `connections` are users then, and
+    #: `rate`, `requests` and all the rest are of iterations
+    plan: Plan | None = None
 
     @classmethod
     def of(cls, url: str, **given: Any) -> Options:
@@ -81,9 +102,41 @@ class Options:
         _check_together(made, given)
         return made
 
+    @classmethod
+    def of_plan(cls, plan: Plan, **given: Any) -> Options:
+        """What a plan's load says, with what is given in its place; errors as in `of`.
+
+        ``connections`` (users), ``rate``, ``stages``, ``arrivals``, ``seed``, ``warmup``,
+        ``duration``, ``requests`` (iterations), ``grace``, ``late_after`` can be given. A ``rate``
+        or ``stages`` stand for both of them, and so do ``duration`` and ``requests``.
+        """
+        takes = PLAN_NAMES
+        for name in given:
+            if name not in takes:
+                raise TypeError(f"load: a plan says {name} itself; given can be {', '.join(takes)}")
+        load = plan.load
+        own = {name: getattr(load, name) for name in takes if hasattr(load, name)}
+        own |= {"connections": load.users, "requests": load.iterations}
+        for either in (("rate", "stages"), ("duration", "requests")):
+            if any(given.get(name) is not None for name in either):
+                own = {name: value for name, value in own.items() if name not in either}
+        checked = merge("load", own | given, LOAD_OPTIONS)
+        made = cls(url=plan.target, plan=plan, **_completed(checked, given))
+        _check_together(made, given)
+        return made
+
+    def with_load(self, load: Load) -> Options:
+        """The same for a scenario that has a load of its own."""
+        own = {name: getattr(load, name) for name in PLAN_NAMES if hasattr(load, name)}
+        own |= {"connections": load.users, "requests": load.iterations, "warmup": self.warmup}
+        if own["duration"] is None and own["requests"] is None and not own["stages"]:
+            own["duration"] = self.duration
+        return replace(self, **own)
+
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: `data` as its length, credentials in `settings` left out."""
+        """For JSON: `data` as its length, credentials in `settings` left out, a plan's name."""
         out = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
+        out["plan"] = None if self.plan is None else self.plan.name
         out["header"] = dict(self.header)
         out["data"] = len(self.data)
         out["stages"] = [list(stage) for stage in self.stages]

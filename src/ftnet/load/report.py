@@ -11,8 +11,19 @@ from typing import Final
 from ftcore.histogram import Histogram
 from ftcore.tally import Tally
 from ftnet.errors import Cause, Errno, from_engine
+from ftnet.load.books import Books
 from ftnet.load.options import Options
-from ftnet.load.result import CLASSES, PHASES, Counts, Failure, Interval, Result, Summary, Verdict
+from ftnet.load.result import (
+    CLASSES,
+    PHASES,
+    Counts,
+    Failure,
+    Interval,
+    Result,
+    Step,
+    Summary,
+    Verdict,
+)
 
 _BUSY: Final = 0.95  # of a core: more, and requests wait for the generator
 _LATE: Final = 0.01  # of the requests: more, and the load was not the one asked for
@@ -106,10 +117,37 @@ class Course:
     protocol: str
 
 
+def steps_of(options: Options, books: Books) -> dict[str, Step]:
+    """What a plan's run has found of each step, in the plan's order."""
+    if options.plan is None:
+        return {}
+    from ftnet.plan.model import kind_of
+
+    out = {}
+    for name, step in options.plan.named():
+        tally = books.steps.get(name)
+        if tally is None:
+            tally = Tally()
+        out[name] = Step(
+            kind=kind_of(step),
+            counts=counts_of(tally),
+            errors=failures_of(tally),
+            statuses=tally.statuses(),
+            service=responses(tally, "service"),
+            response=responses(tally, "total"),
+            phases=phases_of(tally),
+            checks={
+                text: (held, broken) for text, (held, broken) in books.checks.get(name, {}).items()
+            },
+        )
+    return out
+
+
 def result_of(
-    options: Options, tally: Tally, intervals: Sequence[Interval], course: Course
+    options: Options, books: Books, intervals: Sequence[Interval], course: Course
 ) -> Result:
     """What there is to say of the measured part, so far or in the end."""
+    tally = books.total
     result = Result(
         options=options,
         started=course.started,
@@ -128,6 +166,9 @@ def result_of(
         intervals=tuple(intervals),
         peer=course.peer,
         protocol=course.protocol,
+        plan="" if options.plan is None else options.plan.name,
+        iterations=None if books.iterations is None else counts_of(books.iterations),
+        steps=steps_of(options, books),
     )
     return replace(
         result,

@@ -12,6 +12,9 @@ from ftnet.load.options import Options
 
 __all__ = ["Counts", "Failure", "Interval", "Result", "Snapshot", "Step", "Summary", "Verdict"]
 
+#: Of what `Result.to_dict` gives: docs/load-result.schema.json. Keys may be added to it.
+FORMAT: Final = "ftnet.load/1"
+
 #: Phases of a request, as in ``profile.durations``, in the order in which they come.
 PHASES: Final = ("queue", "dns", "connect", "ssl", "send", "ttfb", "download", "total")
 #: Status classes; "failed": no response came in whole.
@@ -254,6 +257,7 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """For JSON, msgspec's or the standard one: histograms as a summary with their HDR blob."""
         return {
+            "format": FORMAT,
             "options": self.options.to_dict(),
             "started": self.started,
             "warmup": self.warmup,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ftcore.load import clock
 from ftnet.load.books import Books
+from ftnet.load.observer import Observer
 from ftnet.load.options import RATE_OPTIONS, Options
 from ftnet.load.report import Course, interval_of, result_of
 from ftnet.load.result import Interval, Result, Snapshot
@@ -18,6 +19,8 @@ from ftnet.options import merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from ftnet.plan.model import Plan
 
 __all__ = ["Run", "run", "start"]
 
@@ -28,8 +31,13 @@ _PROTOCOLS: Final = ("", "http/1.1", "h2", "h3")
 _RATE_AHEAD: Final = 0.002  # s in which all workers know of another rate
 
 
-def run(url: str, /, **options: Any) -> Result:
-    """Sends requests to `url` as `options` say, and returns what was found.
+def run(target: str | Plan, /, *, observers: Sequence[Observer] = (), **options: Any) -> Result:
+    """Sends requests to a URL, or carries a plan out, as `options` say; returns what was found.
+
+    A plan (`ftnet.plan.read`) says itself what is done, and how much of it; what can be given in
+    its place is named in `Options.of_plan`.
+
+    `observers` are told of each interval while the run goes (`ftnet.load.observer`).
 
     The options are those of `Options`, and the settings of a Client that are named in
     `ftnet.load.options.CLIENT_NAMES` (``verify=False``, ``proxy=...``). Raises TypeError or
@@ -39,7 +47,7 @@ def run(url: str, /, **options: Any) -> Result:
     Ctrl-C (KeyboardInterrupt) ends the run like `Run.stop`: the result so far is returned, with
     ``interrupted`` True. A second one is raised.
     """
-    started = start(url, **options)
+    started = start(target, observers=observers, **options)
     try:
         return started.result()
     except KeyboardInterrupt:
@@ -49,9 +57,13 @@ def run(url: str, /, **options: Any) -> Result:
         started.stop()
 
 
-def start(url: str, /, **options: Any) -> Run:
+def start(target: str | Plan, /, *, observers: Sequence[Observer] = (), **options: Any) -> Run:
     """As `run`, but returns at once: ``await`` what it returns, or ask its ``result()``."""
-    return Run(Options.of(url, **options))
+    if isinstance(target, str):
+        made = Options.of(target, **options)
+    else:
+        made = Options.of_plan(target, **options)
+    return Run(made, observers=observers)
 
 
 class Run:
@@ -61,9 +73,15 @@ class Run:
     alone.
     """
 
-    def __init__(self, options: Options, shares: Sequence[Share] | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        shares: Sequence[Share] | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         """`shares`: those that carry it out; without, as many as `options` say, in threads."""
         self.options = options
+        self._observers = observers
         self._lock = threading.Lock()  # of all below
         self._total = Books()
         self._last = Books()
@@ -144,15 +162,21 @@ class Run:
         """One interval after the other; then the result."""
         at = self._start / 1e9 + _EVERY + _AFTER
         try:
+            started = self._epoch + (self._start - self._began) / 1e9
+            self._notify(lambda one: one.begun(self.options, started))
             while not self._ended(at):
                 at += _EVERY
                 self._fetch()
                 if any(share.failure for share in self._shares):
                     self.stop()
             self._fetch()
-            self._failure = next(filter(None, [share.failure for share in self._shares]), None)
+            failures = [self._failure, *(share.failure for share in self._shares)]
+            self._failure = next(filter(None, failures), None)
             with self._lock:
-                self._result = self._so_far()
+                result = self._so_far()
+            self._notify(lambda one: one.ended(result))
+            with self._lock:
+                self._result = result
         except BaseException as error:
             self._failure = self._failure or error
             raise
@@ -170,16 +194,31 @@ class Run:
         return all(share.join(max(0.0, at - clock() / 1e9)) for share in self._shares)
 
     def _fetch(self) -> None:
-        """What the shares have laid ready, as one more interval."""
+        """What the shares have laid ready, as more intervals."""
+        while self._fetch_one():
+            pass
+
+    def _fetch_one(self) -> bool:
         with self._lock:
-            while True:
-                self._last.reset()
-                ready = [share.collect(self._last) for share in self._shares]
-                if not any(ready):
-                    break
-                if self._last.total.measured:
-                    self._total.merge(self._last)
-                self._intervals.append(interval_of(self._last.total, self._start))
+            self._last.reset()
+            ready = [share.collect(self._last) for share in self._shares]
+            if not any(ready):
+                return False
+            if self._last.total.measured:
+                self._total.merge(self._last)
+            interval = interval_of(self._last.total, self._start)
+            self._intervals.append(interval)
+        self._notify(lambda one: one.gathered(interval, self._last))
+        return True
+
+    def _notify(self, told: Callable[[Observer], None]) -> None:
+        """Without the lock: whoever asks for a snapshot does not wait for a slow disk."""
+        try:
+            for observer in self._observers:
+                told(observer)
+        except BaseException as error:  # comes out of the result
+            self._failure, self._observers = error, ()
+            self.stop()
 
     def _so_far(self) -> Result:
         began = self._start + round(self.options.warmup * 1e9)
@@ -197,11 +236,15 @@ class Run:
             protocol=_PROTOCOLS[max(share.http for share in self._shares)],
             peer=f"[{address}]:{port}" if ":" in address else f"{address}:{port}" if port else "",
         )
-        return result_of(self.options, self._total.total, self._intervals, course)
+        return result_of(self.options, self._total, self._intervals, course)
 
 
 def _in_threads(options: Options) -> list[Share]:
-    """The shares of a run on one URL on this machine. OSError: no descriptors for one of them."""
+    """The shares of a run on this machine. OSError: no descriptors for one of them."""
+    if options.plan is not None:
+        from ftnet.plan.share import PlanShare
+
+        return [PlanShare(options, 0, 1)]
     made: list[Share] = []
     try:
         for index in range(options.workers):

@@ -25,6 +25,7 @@ __all__ = [
     "Udp",
     "Upload",
     "WebSocket",
+    "kind_of",
 ]
 
 
@@ -190,3 +191,38 @@ class Plan(_Struct, frozen=True, kw_only=True):
     load: Load = Load()
     scenario: tuple[Scenario, ...] = ()
     folder: str = ""  #: that its files are beside; `read` sets it
+
+    def named(self) -> tuple[tuple[str, Step], ...]:
+        """All steps, by the names that they are counted by: a second one of a name is "name 2"."""
+        seen: dict[str, int] = {}
+        out = []
+        for scenario in self.scenario:
+            for step in scenario.step:
+                name = step.name or _does(step)
+                seen[name] = seen.get(name, 0) + 1
+                out.append((name if seen[name] == 1 else f"{name} {seen[name]}", step))
+        return tuple(out)
+
+    @property
+    def target(self) -> str:
+        """What it is about: its base URL, or where its first step goes."""
+        steps = [step for scenario in self.scenario for step in scenario.step]
+        if self.base_url or not steps:
+            return self.base_url
+        first = steps[0]
+        if isinstance(first, Http):
+            return first.request.rpartition(" ")[2]
+        return str(getattr(first, kind_of(first)))
+
+
+def kind_of(step: Step) -> str:
+    """ "http", "download", "upload", "websocket", "tcp", "udp" or "python"."""
+    return type(step).__name__.lower()
+
+
+def _does(step: Step) -> str:
+    """What a step without a name is called."""
+    if isinstance(step, Http):
+        return step.request if " " in step.request else f"GET {step.request}"
+    kind = kind_of(step)
+    return f"{kind} {getattr(step, kind)}"

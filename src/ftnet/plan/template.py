@@ -14,7 +14,7 @@
 
 What is random is drawn from ``variables["$random"]``, a `random.Random`, so that a seed repeats it;
 without, from the generator of the `random` module. A number is written as in JSON, True as
-``true``, None as nothing, a list or dict as JSON.
+``true``, None as nothing, a list or dict as JSON, another object as its `str`.
 """
 
 from __future__ import annotations
@@ -59,19 +59,22 @@ def text_of(value: Any) -> str:
         return value
     if value is None:
         return ""
-    return msgspec.json.encode(value).decode()
+    if isinstance(value, (bool, float, list, tuple, dict)):
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    return str(value)
 
 
 class Template:
     """A compiled text."""
 
-    __slots__ = ("_evaluated", "_holes", "_pieces", "names", "source", "static")
+    __slots__ = ("_evaluated", "_holes", "_parts", "_pieces", "names", "source", "static")
 
     def __init__(self, source: str, pieces: list[str], parts: list[tuple[int, _Part]]) -> None:
         self.source = source
         self.static = not parts  #: whether it renders to the same text always
         self.names = frozenset(part.name for _, part in parts if part.name)  #: variables it uses
         self._pieces = pieces
+        self._parts = parts
         self._holes = [(at, part.name) for at, part in parts if part.plain]
         self._evaluated = [(at, part.evaluate) for at, part in parts if not part.plain]
 
@@ -89,6 +92,14 @@ class Template:
                 out[at] = text_of(evaluate(variables))
         except KeyError as error:
             raise Undefined(str(error.args[0]), self.source) from None
+        return "".join(out)
+
+    def marked(self, marks: dict[str, _Part]) -> str:
+        """The text with a mark, of letters and digits, for each part, which goes into `marks`."""
+        out = self._pieces.copy()
+        for at, part in self._parts:
+            out[at] = f"ftnetMark{len(marks)}z"
+            marks[out[at]] = part
         return "".join(out)
 
     def __repr__(self) -> str:
@@ -127,6 +138,19 @@ def compile(text: str) -> Template:
     """The template of a text; TemplateError, a ValueError, says what is wrong with it."""
     pieces, parts = _split(text)
     return Template(text, pieces, parts)
+
+
+def unmarked(text: str, marks: dict[str, _Part]) -> Template | None:
+    """The template of a text that was made of one with marks; None: a mark is not there once."""
+    if any(text.count(mark) != 1 for mark in marks):
+        return None
+    pieces: list[str] = []
+    parts: list[tuple[int, _Part]] = []
+    for mark in sorted(marks, key=text.index):
+        before, _, text = text.partition(mark)
+        pieces += [before, ""]
+        parts.append((len(pieces) - 1, marks[mark]))
+    return Template(f"{''.join(pieces)}{text}", [*pieces, text], parts)
 
 
 def compile_value(value: Any) -> Value:
@@ -278,7 +302,7 @@ def _urlencode(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value, enc_hook=str).decode()
 
 
 _FILTERS: Final[dict[str, Callable[[Any], str]]] = {"urlencode": _urlencode, "json": _json}

@@ -1,0 +1,323 @@
+"""HTTP steps: requests of virtual users, with their cookies, and the redirects they lead to.
+
+What does not change from one request to the next is made once. Where variables stand in a URL's
+path or query, or in header values, the header block that the native lane sends is a template of
+its own, made from one that the engine wrote down with marks in place of them; what would change it
+in any other way goes the long way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urljoin
+
+import msgspec
+
+from ftcore.profile import Phases
+from ftcore.transfer import Pool, Transfer
+from ftnet.body import form_encode
+from ftnet.header import header_lines
+from ftnet.http import authority_of, template
+from ftnet.plan import template as templates
+from ftnet.plan.answers import Answer
+from ftnet.plan.model import Http
+from ftnet.plan.work import Work
+from ftnet.results import Headers
+from ftnet.url import prepare_url
+
+if TYPE_CHECKING:
+    from ftcore.buffers import Chunk
+    from ftcore.settings import Template
+    from ftnet.client import Client
+    from ftnet.plan.share import Workshop
+    from ftnet.plan.user import User
+
+__all__ = ["HttpWork"]
+
+_HOPS: Final = 20
+_TOO_MANY_REDIRECTS, _INSECURE_REDIRECT, _BAD_REDIRECT = -3, -4, -5
+_REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
+_GIVEN: Final[dict[str, Any]] = {"enableQuic": False, "enableHttp2": None, "enableProfile": True}
+_encode_json: Final = msgspec.json.Encoder().encode
+_Header = dict[str, templates.Template]
+
+
+class Trip(Transfer):
+    """One request of a user; its `context` is (user, work, due, url)."""
+
+    __slots__ = ()
+
+    def _succeeded(
+        self, status: int, raw: bytes, body: Chunk | None, phases: Phases, charset: bool
+    ) -> None:
+        user, work, due, url = self.context
+        answer = Answer(status, raw, body, charset)
+        if user.jar is not None and (b"ookie" in raw or b"OOKIE" in raw):
+            user.jar.take(url, Headers(raw).set_cookies)
+        if status in _REDIRECTS and work.leads_on(self, user, due, answer, phases, url):
+            return
+        user.answered(work, answer, phases, due)
+
+    def _failed(self, outcome: int, phases: Phases | None, os_errno: int, detail: str) -> None:
+        user, work, due, _ = self.context
+        user.failed(work, outcome, os_errno, detail, phases, due)
+
+
+class Hop(Trip):
+    """A request that a redirect led to."""
+
+    __slots__ = ("before", "hops", "method", "with_body")
+
+    before: Phases
+    hops: int
+    method: str
+    with_body: bool
+
+    def _succeeded(
+        self, status: int, raw: bytes, body: Chunk | None, phases: Phases, charset: bool
+    ) -> None:
+        phases.follow(self.before)
+        super()._succeeded(status, raw, body, phases, charset)
+
+
+class HttpWork(Work):
+    """A request over HTTP."""
+
+    kind = "http"
+    __slots__ = (
+        "_body",
+        "_client",
+        "_fixed",
+        "_follow",
+        "_header",
+        "_method",
+        "_pattern",
+        "_pool",
+        "_timeout",
+        "_url",
+        "_with_body",
+    )
+
+    def __init__(self, step: Http, name: str, shop: Workshop) -> None:
+        super().__init__(step, name)
+        plan = shop.plan
+        self._method, url = split_request(step.request)
+        self._url = templates.compile(whole_url(plan.base_url, url))
+        self._client: Client = shop.client(step.http_version)
+        self._pool: Pool = shop.pool(self._client)
+        self._follow = step.follow
+        self._timeout = shop.timeout(step) * 1000.0
+        self._body, content_type = _body_of(step, shop)
+        self._with_body = self._body is not None or self._method in ("POST", "PUT")
+        header = {**plan.header, **step.header}
+        if content_type and not any(one.lower() == "content-type" for one in header):
+            header["Content-Type"] = content_type
+        self._header: _Header = {key: templates.compile(text) for key, text in header.items()}
+        #: URL, template and header lines of a request without variables, but for the body's
+        self._fixed: tuple[str, Template, tuple[bytes, ...]] | None = None
+        self._pattern: _Pattern | None = None
+        if self._url.static and all(one.static for one in self._header.values()):
+            url = prepare_url(self._url.render({}), name)
+            lines = _lines(self._header, {})
+            self._fixed = url, self._new(url, self._method, lines, self._with_body), lines
+        else:
+            self._pattern = _Pattern.of(self._url, self._header, self._fresh)
+
+    def begin(self, user: User, due: int) -> None:
+        trip = Trip()  # which notes the time
+        variables = user.variables
+        if self._fixed is not None:
+            url, made, lines = self._fixed
+            if user.jar and (cookie := user.jar.header(url)):
+                made = self._with_jar(user, url, made, lines, cookie)
+        else:
+            url, made = self._varied(user, variables)
+        body = None if self._body is None else self._body(variables)
+        trip.context = (user, self, due, url)
+        user.under_way = trip
+        trip.start(self._pool, made, body, self._timeout)
+
+    def _varied(self, user: User, variables: Mapping[str, Any]) -> tuple[str, Template]:
+        url = self._url.render(variables)
+        jar = user.jar
+        if self._pattern is not None:
+            made = self._pattern.fill(url, variables, jar.header(url) if jar else "")
+            if made is not None:
+                return url, made
+        url = prepare_url(url, self.name)
+        lines = _lines(self._header, variables)
+        if jar and (cookie := jar.header(url)):
+            lines = _with_cookie(lines, cookie)
+        return url, self._new(url, self._method, lines, self._with_body)
+
+    def _with_jar(
+        self, user: User, url: str, made: Template, lines: tuple[bytes, ...], cookie: str
+    ) -> Template:
+        """With the user's cookies, which seldom change from one iteration to the next."""
+        known = user.made.get(self)
+        if known is None or known[0] != cookie:
+            lines = _with_cookie(lines, cookie)
+            known = user.made[self] = cookie, self._new(url, self._method, lines, self._with_body)
+        return known[1]
+
+    def _new(self, url: str, method: str, lines: tuple[bytes, ...], with_body: bool) -> Template:
+        return template(self._client, _GIVEN, method, url, lines, has_body=with_body, follow=False)
+
+    def _fresh(self, url: str, lines: tuple[bytes, ...]) -> Template:
+        return self._new(url, self._method, lines, self._with_body)
+
+    # --- redirects ----------------------------------------------------------------------------
+
+    def leads_on(
+        self, trip: Trip, user: User, due: int, answer: Answer, phases: Phases, before: str
+    ) -> bool:
+        """Follows a redirect (RFC 9110 15.4), as the engine does for a Client."""
+        target = answer.header("location")
+        if not self._follow or target is None or user.gone:
+            return False
+        hops = trip.hops if isinstance(trip, Hop) else 0
+        outcome, detail, url = 0, "", ""
+        try:
+            url = prepare_url(urljoin(before, target), self.name)
+        except ValueError as error:
+            outcome, detail = _BAD_REDIRECT, str(error)
+        if hops == _HOPS:
+            outcome = _TOO_MANY_REDIRECTS
+        elif before.startswith("https:") and url.startswith("http:"):
+            outcome, detail = _INSECURE_REDIRECT, url
+        if outcome:
+            user.failed(self, outcome, 0, detail, phases, due)
+            return True
+        method, with_body = self._method, self._with_body
+        if isinstance(trip, Hop):
+            method, with_body = trip.method, trip.with_body
+        was_post = answer.status in (301, 302) and method == "POST"
+        if was_post or (answer.status == 303 and method != "HEAD"):
+            method, with_body = "GET", False
+        hop = Hop()
+        hop.context = (user, self, due, url)
+        hop.before, hop.hops, hop.method, hop.with_body = phases, hops + 1, method, with_body
+        made = self._new(url, method, self._lines_of_hop(user, before, url, with_body), with_body)
+        body = self._body(user.variables) if with_body and self._body is not None else None
+        user.under_way = hop
+        hop.start(self._pool, made, body, self._timeout)
+        return True
+
+    def _lines_of_hop(
+        self, user: User, before: str, url: str, with_body: bool
+    ) -> tuple[bytes, ...]:
+        left = set() if with_body else {"content-type"}
+        if authority_of(url) != authority_of(before):
+            left |= {"authorization", "cookie"}
+        header = {key: one for key, one in self._header.items() if key.lower() not in left}
+        lines = _lines(header, user.variables)
+        cookie = user.jar.header(url) if user.jar else ""
+        return _with_cookie(lines, cookie) if cookie else lines
+
+
+class _Pattern:
+    """A request whose URL and header lines differ but in what the variables hold."""
+
+    __slots__ = ("_breaks", "_first", "_head", "_lines", "_origin")
+
+    def __init__(
+        self, made: Template, origin: str, head: templates.Template, lines: int, breaks: int
+    ) -> None:
+        self._first = made
+        self._origin = origin  # what every URL begins with
+        self._head = head
+        self._lines = lines  # header fields of the plan's, the last ones of the head
+        self._breaks = breaks
+
+    @classmethod
+    def of(
+        cls,
+        url: templates.Template,
+        header: _Header,
+        fresh: Callable[[str, tuple[bytes, ...]], Template],
+    ) -> _Pattern | None:
+        """None: the native lane does not serve it, or variables stand in more than that."""
+        marks: dict[str, Any] = {}
+        try:
+            marked = prepare_url(url.marked(marks))
+            lines = header_lines({key: one.marked(marks) for key, one in header.items()})[0]
+        except ValueError:
+            return None
+        scheme, _, rest = marked.partition("://")
+        origin = f"{scheme}://{rest.partition('/')[0]}/"
+        made = fresh(marked, lines)
+        text = made.asked.decode("ascii", "replace")
+        head = templates.unmarked(text, marks)
+        if not text or head is None or not marked.startswith(origin) or "ftnetMark" in origin:
+            return None
+        return cls(made, origin, head, len(lines), text.count("\n"))
+
+    def fill(self, url: str, variables: Mapping[str, Any], cookie: str) -> Template | None:
+        """None: what the variables hold needs a closer look."""
+        if not url.isascii() or not url.isprintable() or not url.startswith(self._origin):
+            return None
+        if " " in url or "#" in url or "/." in url or "\\" in url or "@" in url:
+            return None
+        head = self._head.render(variables)
+        if head.count("\n") != self._breaks or not head.isascii() or "\0" in head:
+            return None
+        if head.count("\r") != self._breaks or ":\r" in head or ": \r" in head or " \r" in head:
+            return None
+        asked = head.encode("ascii")
+        end = b"\r\n" if asked.endswith(b"\r\n\r\n") else b""
+        lines = tuple(asked.removesuffix(end).split(b"\r\n")[-self._lines - 1 : -1])
+        if cookie:
+            lines = _with_cookie(lines, cookie)
+            if lines[-1][:8] != b"cookie: ":
+                return None
+            asked = asked.removesuffix(end) + lines[-1] + b"\r\n" + end
+        return self._first.varied(url.encode("ascii"), asked, lines)
+
+
+def _lines(header: _Header, variables: Mapping[str, Any]) -> tuple[bytes, ...]:
+    return header_lines({key: one.render(variables) for key, one in header.items()})[0]
+
+
+def _with_cookie(lines: tuple[bytes, ...], cookie: str) -> tuple[bytes, ...]:
+    """The plan's own Cookie field first, then the jar's, in one (RFC 6265 5.4)."""
+    own = [line for line in lines if line[:7].lower() == b"cookie:"]
+    if not own:
+        return (*lines, b"cookie: " + cookie.encode())
+    return tuple([b"%b; %b" % (line, cookie.encode()) if line in own else line for line in lines])
+
+
+def split_request(text: str) -> tuple[str, str]:
+    """Method and URL of ``"POST /cart"`` or ``"/cart"``."""
+    method, space, url = text.strip().partition(" ")
+    return (method.upper(), url.strip()) if space else ("GET", method)
+
+
+def whole_url(base: str, url: str) -> str:
+    """A step's URL, relative to the plan's base; either may hold variables."""
+    if not base or "://" in url.partition("?")[0] or url.startswith("${"):
+        return url
+    if url.startswith("/"):  # from the root, whatever the base's path is
+        scheme, _, rest = base.partition("://")
+        return f"{scheme}://{rest.partition('/')[0]}{url}"
+    return f"{base.rstrip('/')}/{url}" if url else base
+
+
+def _body_of(step: Http, shop: Workshop) -> tuple[Callable[[Mapping[str, Any]], bytes] | None, str]:
+    """What makes the body from the variables, and the Content-Type that goes with it."""
+    if step.body is not None:
+        text = templates.compile(step.body)
+        return lambda variables: text.render(variables).encode(), "text/plain; charset=utf-8"
+    if step.body_file is not None:
+        data = shop.file(step.body_file)
+        return lambda variables: data, "application/octet-stream"
+    if step.json is not None:
+        value = templates.compile_value(step.json)
+        return lambda variables: _encode_json(value.render(variables)), "application/json"
+    if step.form is not None:
+        fields = templates.compile_value(step.form)
+        return (
+            lambda variables: form_encode(fields.render(variables)),
+            "application/x-www-form-urlencoded",
+        )
+    return None, ""
