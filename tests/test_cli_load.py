@@ -363,7 +363,7 @@ expect = {{ status = 200, body = {{ contains = "{wanted}" }} }}
 
 def test_a_plan_is_carried_out(nginx: Nginx, tmp_path: Path) -> None:
     file = tmp_path / "look.toml"
-    file.write_text(PLAN.format(url=nginx.http, wanted="hello"))
+    file.write_text(PLAN.format(url=nginx.http, wanted="ello"))
     done = load("--plan", str(file), "--json", str(tmp_path / "r.json"))
     assert done.returncode in MEASURED
     assert "plan look: look" in done.stdout
