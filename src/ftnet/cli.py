@@ -549,6 +549,13 @@ def load_command(commands: Subparsers) -> None:
     add_load(commands)
 
 
+def plan_command(commands: Subparsers) -> None:
+    """``ftnet plan``: plan files for load."""
+    from ftnet.cli_plan import add_plan
+
+    add_plan(commands)
+
+
 def serve_command(commands: Subparsers) -> None:
     """``ftnet serve``: a server to try load on."""
     from ftnet.cli_serve import add_serve
@@ -589,6 +596,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     tcp_command,
     udp_command,
     load_command,
+    plan_command,
     serve_command,
     doctor_command,
 )
