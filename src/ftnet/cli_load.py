@@ -157,6 +157,12 @@ def _add_export_options(parser: argparse.ArgumentParser) -> None:
     add("--hgrm", metavar="FILE",
         help="at the end: percentiles of the response time, ms, for HdrHistogram's"
         " plotters")  # fmt: skip
+    add("--prometheus", metavar="[HOST:]PORT",
+        help="serve /metrics to Prometheus until the end (HOST: 127.0.0.1; pip install"
+        " 'ftnet[prometheus]')")  # fmt: skip
+    add("--otel", action="store_true",
+        help="send metrics to an OpenTelemetry collector after each second, as the environment"
+        " variables OTEL_EXPORTER_OTLP_... say (pip install 'ftnet[otel]')")  # fmt: skip
 
 
 def _add_connection_options(parser: argparse.ArgumentParser) -> None:
