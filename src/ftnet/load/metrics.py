@@ -11,6 +11,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from ftcore.histogram import Histogram
@@ -19,7 +20,7 @@ from ftnet.load.books import Books
 from ftnet.load.report import counts_of, failures_of, phases_of
 from ftnet.load.result import Interval
 
-__all__ = ["BORDERS", "Metric", "Totals", "metrics_of", "up_to"]
+__all__ = ["BORDERS", "Metric", "Totals", "metrics_of", "slot_ends", "up_to"]
 
 Labels: TypeAlias = tuple[str, ...]
 
@@ -218,7 +219,7 @@ def up_to(histogram: Histogram, borders: Sequence[float]) -> list[int]:
 
     A value is taken for the end of its slot, so one up to 0.1 % below a border may be beyond it.
     """
-    values, counts = histogram.values, histogram.counts
+    counts, values = histogram.counts, slot_ends(histogram)
     out, count, place = [], 0, 0
     for border in borders:
         end = bisect_right(values, round(border * 1e9))
@@ -226,3 +227,13 @@ def up_to(histogram: Histogram, borders: Sequence[float]) -> list[int]:
         place = end
         out.append(count)
     return [*out, histogram.count]
+
+
+def slot_ends(histogram: Histogram) -> Sequence[int]:
+    """The largest value of each slot; the same object for all histograms of a range."""
+    return _slot_ends(histogram.highest, histogram.lowest, histogram.digits)
+
+
+@lru_cache(maxsize=4)
+def _slot_ends(highest: int, lowest: int, digits: int) -> Sequence[int]:
+    return Histogram(highest, lowest=lowest, digits=digits).values

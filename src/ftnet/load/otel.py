@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
@@ -28,7 +29,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from ftcore.histogram import Histogram
 from ftnet.client import VERSION
 from ftnet.load.books import Books
-from ftnet.load.metrics import BORDERS, Labels, Metric, Totals, metrics_of, up_to
+from ftnet.load.metrics import BORDERS, Labels, Metric, Totals, metrics_of, slot_ends, up_to
 
 if TYPE_CHECKING:
     from ftnet.load.options import Options
@@ -189,27 +190,29 @@ def _exponential(
 ) -> export.ExponentialHistogramDataPoint:
     """In the finest buckets that are few enough: (base ** index, base ** (index + 1)] with a base
     of 2 ** 2 ** -scale (OpenTelemetry, metrics data model). A value is the end of its slot."""
-    scale = _FINEST
-    occupied = [
-        (value / 1e9, count)
-        for value, count in zip(histogram.values, histogram.counts, strict=True)
-        if count and value
-    ]
-    if occupied:
-        least, most = math.log2(occupied[0][0]), math.log2(occupied[-1][0])
+    scale, first, buckets, zeros = _FINEST, 0, [], histogram.count
+    if histogram.max:
+        least, most = (math.log2(end / 1e9) for end in _positive(histogram))
         while _index(most, scale) - _index(least, scale) >= _BUCKETS:
             scale -= 1
-        offset = _index(least, scale)
-        counts = [0] * (_index(most, scale) - offset + 1)
-        for value, count in occupied:
-            counts[_index(math.log2(value), scale) - offset] += count
-    else:
-        offset, counts = 0, []
+        first = _index(least, scale)
+        between = range(first + 1, _index(most, scale) + 1)
+        upto = up_to(histogram, [0.0, *(2 ** (one / 2.0**scale) for one in between)])
+        zeros, buckets = upto[0], [after - before for before, after in pairwise(upto)]
     return export.ExponentialHistogramDataPoint(
-        of, *times, histogram.count, histogram.sum / 1e9, scale, histogram.count - sum(counts),
-        export.Buckets(offset, counts), export.Buckets(0, []), 0,
+        of, *times, histogram.count, histogram.sum / 1e9, scale, zeros,
+        export.Buckets(first, buckets), export.Buckets(0, []), 0,
         histogram.min / 1e9, histogram.max / 1e9,
     )  # fmt: skip
+
+
+def _positive(histogram: Histogram) -> tuple[int, int]:
+    """The ends of the slots of the smallest and the largest value above 0, of which there are."""
+    ends, counts = slot_ends(histogram), histogram.counts
+    first = max(1, bisect_left(ends, histogram.min))
+    while not counts[first]:
+        first += 1
+    return ends[first], ends[bisect_left(ends, histogram.max)]
 
 
 def _index(log2: float, scale: int) -> int:
