@@ -27,7 +27,8 @@ examples:
   ftnet report run.json -o - > page.html
 
 exit codes:
-  0 done   2 usage   23 can't write   26 RESULT can't be read, or is no result
+  0 done   2 usage, or FILE can't be made   23 can't write
+  26 RESULT can't be read, or is no result
 """
 
 
