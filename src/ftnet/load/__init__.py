@@ -27,7 +27,17 @@ All times that go in and come out are seconds, but histograms, which are nanosec
 from __future__ import annotations
 
 from ftnet.load.options import Options
-from ftnet.load.result import Counts, Failure, Interval, Result, Snapshot, Step, Summary, Verdict
+from ftnet.load.result import (
+    Counts,
+    Failure,
+    Interval,
+    Result,
+    Snapshot,
+    Step,
+    Summary,
+    Verdict,
+    Worker,
+)
 from ftnet.load.run import Run, run, start
 
 __all__ = [
@@ -41,6 +51,7 @@ __all__ = [
     "Step",
     "Summary",
     "Verdict",
+    "Worker",
     "run",
     "start",
 ]
