@@ -7,7 +7,9 @@ none of, or too little to tell, is ``-``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from ftnet.load.checks import Outcome, enough
@@ -33,6 +35,7 @@ PHASE_LABELS: Final = {
 _PERCENTS: Final = (50.0, 75.0, 90.0, 99.0, 99.9)
 _LABEL, _COLUMN, _COUNT, _SHARE = 13, 9, 12, 8  # columns
 _KEY = 15
+LIMIT: Final = "the generator was the limit, not the server:"
 DOUBTFUL: Final = "The numbers below tell of this machine as well as of the server."
 _MOST_ERRORS, _MOST_STATUSES = 12, 20
 
@@ -91,9 +94,27 @@ def milliseconds(ns: float | None, decimals: int) -> str:
     return "-" if ns is None else f"{ns / 1e6:.{decimals}f}"
 
 
+_refused: ContextVar[bool] = ContextVar("_refused", default=False)
+
+
+@contextmanager
+def telling(result: Result) -> Iterator[None]:
+    """Within, there are no percentiles when the result's are refused."""
+    before = _refused.set(bool(result.percentiles_refused))
+    try:
+        yield
+    finally:
+        _refused.reset(before)
+
+
 def percentile(histogram: Histogram | Summary, of: float) -> int | None:
-    """In ns; None where there are too few samples. A bucket may end above the largest of them."""
-    return min(histogram.percentile(of), histogram.max) if enough(histogram, of) else None
+    """In ns; None where there are too few samples, or they are refused (`telling`).
+
+    A bucket may end above the largest of them.
+    """
+    if _refused.get() or not enough(histogram, of):
+        return None
+    return min(histogram.percentile(of), histogram.max)
 
 
 def largest(histograms: Iterable[Histogram | Summary]) -> int:
@@ -106,26 +127,35 @@ def largest(histograms: Iterable[Histogram | Summary]) -> int:
 
 def lines(result: Result, outcomes: Sequence[Outcome], style: Style) -> list[str]:
     """The whole report, without line ends."""
-    parts = [
-        verdict(result, style),
-        _about(result, style),
-        _summary(result, style),
-        _latency(result, style),
-        _phases(result, style),
-        _statuses(result, style),
-        _errors(result, style),
-        checks(outcomes, style),
-    ]
+    with telling(result):
+        parts = _parts(result, outcomes, style)
     out: list[str] = []
     for part in filter(None, parts):
         out += ["", *part] if out else part
     return out if style.blocks else [line.replace("µ", "u") for line in out]
 
 
+def _parts(result: Result, outcomes: Sequence[Outcome], style: Style) -> list[list[str]]:
+    return [
+        verdict(result, style),
+        _about(result, style),
+        _summary(result, style),
+        _latency(result, style),
+        _phases(result, style),
+        _steps(result, style),
+        _statuses(result, style),
+        _errors(result, style),
+        _workers(result, style),
+        checks(outcomes, style),
+    ]
+
+
 def headline(result: Result) -> tuple[str, str]:
     """The verdict in a word, and the figures that matter most, or what they are worth."""
     if not result.valid:
-        return "INVALID", "the generator was the limit, not the server:"
+        lost = all(one.kind == "worker" for one in result.reasons)
+        limit = "a part of the load is missing:" if lost else LIMIT
+        return "INVALID", limit
     if not result.counts.completed:
         return "NO ANSWER", f"to any of {count(result.counts.scheduled)} requests"
     return "VALID", ", ".join(key_facts(result))
@@ -206,18 +236,26 @@ def model(options: Options) -> str:
     return f"{asked}, Poisson" if options.arrivals == "poisson" else asked
 
 
+def asked(options: Options) -> str:
+    """What is done: a request, or a plan."""
+    if options.plan is None:
+        return f"{options.method} {options.url}"
+    scenarios = ", ".join(one.name for one in options.plan.scenario)
+    return f"plan {options.plan.name}: {scenarios}"
+
+
 def _about(result: Result, style: Style) -> list[str]:
     options = result.options
     facts = [result.protocol or f"HTTP/{version(options)}"]
     facts += [result.peer] if result.peer else []
-    facts.append(f"{count(options.connections)} connections")
+    users = "connections" if options.plan is None else "users"
+    facts.append(f"{count(options.connections)} {users}")
     facts += [f"{options.streams} streams each"] if options.streams > 1 else []
     facts += [f"{options.workers} workers"] if options.workers > 1 else []
     facts.append(model(options))
     facts.append(f"{seconds(result.duration)} measured")
     facts += [f"after {seconds(result.warmup)} of warm-up"] if result.warmup else []
-    what = f"{options.method} {options.url}"
-    return [fitted(what, style.width, style).rstrip(), *joined(facts, style)]
+    return [fitted(asked(options), style.width, style).rstrip(), *joined(facts, style)]
 
 
 def target(result: Result) -> float:
@@ -322,6 +360,8 @@ def _latency(result: Result, style: Style) -> list[str]:
     rows = [("response", result.response, "")]
     rows += [("service", result.service, "")] if both else []
     out = table("latency, ms", rows, "", style)
+    if result.percentiles_refused:
+        out += _wrapped(f"no percentiles: {result.percentiles_refused}", style)
     if both:
         notes = ["response: from when it was due (no coordinated omission)",
                  "service: from its first byte sent"]  # fmt: skip
@@ -353,9 +393,68 @@ def _phases(result: Result, style: Style) -> list[str]:
     return table("phase, ms", rows, "of time", style)
 
 
+def _steps(result: Result, style: Style) -> list[str]:
+    """Of a plan: each step's response times, and what did not hold of its answers."""
+    if not result.steps:
+        return []
+    longest = max(len(name) for name in result.steps)
+    width = min(max(longest, len("steps, ms"), _LABEL), max(_LABEL, style.width // 3))
+    kept = [
+        one for one in columns(style.width, width + _COUNT + _SHARE) if one in (50.0, 90.0, 99.0)
+    ]
+    decimals = digits(largest(step.response for step in result.steps.values()))
+    heads = "".join(f"{name:>{_COLUMN}}" for name in [*(f"p{one:g}" for one in kept), "max"])
+    title = fitted("steps, ms", width, style)
+    out = [paint(f"{title}{heads}{'answers':>{_COUNT}}{'errors':>{_SHARE}}", DIM, style)]
+    for name, step in result.steps.items():
+        values = [percentile(step.response, one) for one in kept]
+        values.append(step.response.max if step.response.count else None)
+        cells = "".join(f"{milliseconds(one, decimals):>{_COLUMN}}" for one in values)
+        wrong = count(step.counts.wrong) if step.counts.wrong else "-"
+        label = fitted(name, width, style)
+        out.append(f"{label}{cells}{count(step.counts.completed):>{_COUNT}}{wrong:>{_SHARE}}")
+        for text, (held, broken) in step.checks.items():
+            if broken:
+                told = f"{percent(broken / (held + broken))} did not hold: {text}"
+                out += [paint(line, YELLOW, style) for line in _wrapped(told, style, "  ", "    ")]
+    n = result.iterations
+    if n is not None:
+        parts = [
+            (n.failed, "given up"),
+            (n.unfinished, "cut off at the end"),
+            (n.unsent, "never begun"),
+        ]
+        told = ", ".join(f"{count(number)} {what}" for number, what in parts if number)
+        out.append(_row("iterations", f"{count(n.completed)} whole", told, style))
+    return out
+
+
 def percent_of_time(share: float) -> str:
     """``< 1 %``, ``85 %``."""
     return "0 %" if not share else f"{share:.0%}".replace("%", " %") if share >= 0.005 else "<1 %"
+
+
+def _workers(result: Result, style: Style) -> list[str]:
+    """Of a cluster: what each did, and how far its clock may be off."""
+    if not result.workers:
+        return []
+    names = [f"{one.name} on {one.host}" for one in result.workers]
+    room = max(style.width - 4 * _COLUMN - _COUNT, _LABEL)
+    width = min(max(len("workers"), *map(len, names)) + 1, room)
+    heads = "".join(f"{name:>{_COLUMN}}" for name in ("errors", "late", "CPU", "clock"))
+    out = [paint(f"{'workers':<{width}}{'answers':>{_COUNT}}{heads}", DIM, style)]
+    for name, one in zip(names, result.workers, strict=True):
+        cells = (
+            count(one.counts.wrong), percent(one.late), percent(one.busiest),
+            f"±{duration(one.clock_error)}",
+        )  # fmt: skip
+        row = f"{fitted(name, width, style)}{count(one.counts.completed):>{_COUNT}}"
+        row += "".join(f"{cell:>{_COLUMN}}" for cell in cells)
+        out.append(row if style.blocks else row.replace("±", "+-"))
+        if one.lost:
+            told = f"lost: {one.lost}"
+            out += [paint(line, YELLOW, style) for line in _wrapped(told, style, "  ", "    ")]
+    return out
 
 
 def _statuses(result: Result, style: Style) -> list[str]:

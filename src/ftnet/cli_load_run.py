@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
 from ftnet import cli, cli_load_report
@@ -20,6 +21,8 @@ from ftnet.terminal import Style
 
 if TYPE_CHECKING:
     import argparse
+
+    from ftnet.load.cluster import Cluster
 
 CHECKS_FAILED, INVALID = 1, 3
 _TICK: Final = 0.1  # s
@@ -49,8 +52,9 @@ def run(args: argparse.Namespace) -> int:
     sink = _sink(args.json)
     try:
         quiet = args.quiet or args.silent
-        with Exports(args, checks) as exports:
-            result = carried_out(options, view_on(out, options, quiet=quiet), exports)
+        with connected(args) as cluster, Exports(args, checks) as exports:
+            view = view_on(out, options, quiet=quiet)
+            result = carried_out(options, view, exports, cluster)
         outcomes = [check.judge(result) for check in checks]
         if not args.silent:
             _report(result, outcomes, out)
@@ -83,11 +87,13 @@ def document(result: Result, outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def _asked(args: argparse.Namespace) -> tuple[Options, list[Check]]:
-    if args.url is None and args.json not in (None, "-"):
+    if args.url is None and args.plan is None and args.json not in (None, "-"):
         args.url, args.json = args.json, "-"  # `--json URL`: it took the only operand
+    checks = [_usage(Check.parse, text) for text in args.checks]
+    if args.plan is not None:
+        return _usage(_plan_options, args), checks
     if args.url is None:
         raise cli.CommandError(cli.USAGE, "a URL is missing: ftnet load [OPTION ...] URL")
-    checks = [_usage(Check.parse, text) for text in args.checks]
     return _usage(_options, args), checks
 
 
@@ -117,6 +123,23 @@ def _options(args: argparse.Namespace) -> Options:
     return Options.of(**options_of(args))
 
 
+def _plan_options(args: argparse.Namespace) -> Options:
+    """What the plan says, and the options that stand for some of it."""
+    import msgspec
+
+    from ftnet import plan
+
+    if args.url is not None:
+        raise ValueError(f"the plan has its URLs itself, got {args.url} as well")
+    made = plan.read(args.plan)
+    settings = cli.client_settings(args)
+    given = {name: value for name, value in options_of(args).items() if name not in settings}
+    changed = {"settings": {**made.settings, **settings}}
+    if "timeout" in given:
+        changed["timeout"] = given.pop("timeout")
+    return Options.of_plan(msgspec.structs.replace(made, **changed), **given)
+
+
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """The keyword arguments of `Options.of`."""
     header, body = content_of(args)
@@ -125,10 +148,11 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
     if body is not None:
         options["data"] = body
         options.setdefault("method", "POST")
-    options["header"] = {
-        name: value if isinstance(value, str) else _joined(name, value)
-        for name, value in header.items()
-    }
+    if header:
+        options["header"] = {
+            name: value if isinstance(value, str) else _joined(name, value)
+            for name, value in header.items()
+        }
     if args.poisson:
         if args.rate is None and not args.stages:
             raise cli.CommandError(cli.USAGE, "--poisson needs --rate or --stages")
@@ -137,7 +161,9 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
         options["stages"] = args.stages
     if args.expect:
         options["expect_status"] = args.expect
-    return {"url": checked_url(args.url, api="load"), **options, **cli.client_settings(args)}
+    if args.plan is None:
+        options["url"] = checked_url(args.url, api="load")
+    return {**options, **cli.client_settings(args)}
 
 
 def _joined(name: str, values: list[str]) -> str:
@@ -160,11 +186,38 @@ def _sink(path: str | None) -> Sink | None:
 # ---- the run
 
 
-def carried_out(options: Options, view: View, exports: Exports) -> Result:
+def connected(args: argparse.Namespace) -> AbstractContextManager[Cluster | None]:
+    """The processes that are to carry the run out, if not this one."""
+    if args.cluster is None and args.local_workers is None:
+        return nullcontext()
+    if args.cluster is not None and args.local_workers is not None:
+        raise cli.CommandError(cli.USAGE, "--cluster and --local-workers exclude each other")
+    from ftnet.load.cluster import Cluster, ClusterError
+
+    try:
+        return Cluster(args.cluster, local_workers=args.local_workers or 0)
+    except ClusterError as error:
+        raise cli.CommandError(INVALID, f"the run can't start: {error}") from None
+
+
+def _started(options: Options, exports: Exports, cluster: Cluster | None) -> Run:
+    if cluster is None:
+        return Run(options, observers=exports.observers)
+    from ftnet.load.cluster import ClusterError, ClusterRun
+
+    try:
+        return ClusterRun(options, cluster, exports.observers)
+    except ClusterError as error:
+        raise cli.CommandError(INVALID, f"the run can't start: {error}") from None
+
+
+def carried_out(
+    options: Options, view: View, exports: Exports, cluster: Cluster | None = None
+) -> Result:
     """Runs to the end, or to Ctrl-C; KeyboardInterrupt at the second one."""
     with _Interrupts() as interrupts:
         try:
-            under_way = Run(options, observers=exports.observers)
+            under_way = _started(options, exports, cluster)
         except OSError as error:
             raise cli.CommandError(INVALID, f"the run can't start: {error}") from None
         try:
