@@ -30,7 +30,17 @@ from __future__ import annotations
 
 from ftnet.load.options import Options
 from ftnet.load.reader import read
-from ftnet.load.result import Counts, Failure, Interval, Result, Snapshot, Step, Summary, Verdict
+from ftnet.load.result import (
+    Counts,
+    Failure,
+    Interval,
+    Result,
+    Snapshot,
+    Step,
+    Summary,
+    Verdict,
+    Worker,
+)
 from ftnet.load.run import Run, run, start
 
 __all__ = [
@@ -44,6 +54,7 @@ __all__ = [
     "Step",
     "Summary",
     "Verdict",
+    "Worker",
     "read",
     "run",
     "start",

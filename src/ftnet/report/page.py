@@ -37,6 +37,13 @@ def content(
     result: Result, outcomes: Sequence[Outcome], versions: Mapping[str, str]
 ) -> dict[str, Any]:
     """The template's variables."""
+    with text.telling(result):
+        return _content(result, outcomes, versions)
+
+
+def _content(
+    result: Result, outcomes: Sequence[Outcome], versions: Mapping[str, str]
+) -> dict[str, Any]:
     course = Course(result)
     over_time = [course.latency(), course.rate(), course.errors()] if course else []
     return {
@@ -75,6 +82,9 @@ def _says(result: Result) -> str:
     if not result.valid:
         return "The generator was the limit, not the server."
     return re.sub(r"(?<=\d) (?=\D)", "\N{NO-BREAK SPACE}", text.headline(result)[1])
+        told = text.headline(result)[1]
+        return f"{told[0].upper()}{told[1:].rstrip(':')}."
+    return text.headline(result)[1]
 
 
 def _check(one: Outcome) -> dict[str, Any]:
