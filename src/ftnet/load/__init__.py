@@ -28,6 +28,7 @@ All times that go in and come out are seconds, but histograms, which are nanosec
 
 from __future__ import annotations
 
+from ftnet.load.merging import merge
 from ftnet.load.options import Options
 from ftnet.load.reader import read
 from ftnet.load.result import Counts, Failure, Interval, Result, Snapshot, Step, Summary, Verdict
@@ -44,6 +45,7 @@ __all__ = [
     "Step",
     "Summary",
     "Verdict",
+    "merge",
     "read",
     "run",
     "start",
