@@ -554,6 +554,11 @@ def plan_command(commands: Subparsers) -> None:
     from ftnet.cli_plan import add_plan
 
     add_plan(commands)
+def merge_command(commands: Subparsers) -> None:
+    """``ftnet merge``: one result of load from several."""
+    from ftnet.cli_merge import add_merge
+
+    add_merge(commands)
 
 
 def serve_command(commands: Subparsers) -> None:
@@ -605,6 +610,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     load_command,
     plan_command,
     report_command,
+    merge_command,
     serve_command,
     doctor_command,
 )
