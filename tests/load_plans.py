@@ -1,4 +1,4 @@
-"""Books of a plan that no run has kept, for what is made of them while a run goes."""
+"""A small plan, and books that no run has kept, for what is made of them while a run goes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from ftnet.load.books import Books
 from ftnet.load.observer import Observer
 from ftnet.load.options import Options
 from ftnet.load.report import interval_of
+from ftnet.plan.model import Http, Load, Plan, Scenario
 from tests.load_results import MS, URL, result
+
+
+def shop(base_url: str) -> Plan:
+    """20 iterations of two steps."""
+    steps = (Http(name="log in, out", request="/", expect={"status": 200}), Http(request="POST /x"))
+    load = Load(users=3, iterations=20)
+    return Plan(
+        name="shop", base_url=base_url, load=load, scenario=(Scenario(name="a", step=steps),)
+    )
+
 
 STARTED = 1.7e9
 SECOND = 1_000_000_000

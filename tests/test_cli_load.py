@@ -121,7 +121,7 @@ def test_options_become_those_of_a_run(arguments: list[str], option: str, value:
 
 
 def test_what_is_not_given_is_left_to_the_run() -> None:
-    assert cli_load_run.options_of(parse("http://a/")) == {"url": "http://a/", "header": {}}
+    assert cli_load_run.options_of(parse("http://a/")) == {"url": "http://a/"}
 
 
 @pytest.mark.parametrize(
@@ -345,3 +345,47 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
     assert process.returncode == 130
     assert errors == ""
     assert "requests " not in rest
+
+
+PLAN = """
+base_url = "{url}"
+settings = {{ trust_env = false }}
+load = {{ users = 3, iterations = 20 }}
+[[scenario]]
+name = "look"
+[[scenario.step]]
+name = "hello"
+request = "/hello"
+expect = {{ status = 200, body = {{ contains = "{wanted}" }} }}
+"""
+
+
+def test_a_plan_is_carried_out(nginx: Nginx, tmp_path: Path) -> None:
+    file = tmp_path / "look.toml"
+    file.write_text(PLAN.format(url=nginx.http, wanted="hello"))
+    done = load("--plan", str(file), "--json", str(tmp_path / "r.json"))
+    assert done.returncode in MEASURED
+    assert "plan look: look" in done.stdout
+    assert "iterations     20 whole" in done.stdout
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert (result["plan"], result["iterations"]["completed"]) == ("look", 20)
+    assert result["steps"]["hello"]["counts"]["completed"] == 20
+
+
+def test_what_a_plan_expects_and_does_not_get_is_told(nginx: Nginx, tmp_path: Path) -> None:
+    file = tmp_path / "look.toml"
+    file.write_text(PLAN.format(url=nginx.http, wanted="good bye"))
+    done = load("--plan", str(file), "--requests", "4", "--check", "errors<1%")
+    assert done.returncode == 1
+    assert "100 % did not hold: body contains" in done.stdout
+    assert "4 given up" in done.stdout
+
+
+def test_a_plan_that_is_none_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    file = tmp_path / "look.toml"
+    file.write_text(PLAN.format(url="http://127.0.0.1:1", wanted="x").replace("users", "usres"))
+    done = load("--plan", str(file))
+    assert done.returncode == 2
+    assert "look.toml:4: load.usres" in done.stderr
+    both = load("--plan", str(file), "http://127.0.0.1:1/")
+    assert both.returncode == 2

@@ -202,7 +202,7 @@ def test_json_leaves_the_screen_to_stderr(nginx: Nginx) -> None:
         terminal.type("\x03")
         code, report = terminal.end()
     assert code == 130
-    assert '\n{"options": {"url": ' in report
+    assert '\n{"format": "ftnet.load/1", ' in report
 
 
 def test_without_rich_there_are_lines(nginx: Nginx, tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+from ftnet import load
 from ftnet.load import Counts, Result, Step
 from ftnet.load.checks import Check
+from tests.load_plans import shop
 from tests.load_results import BUSY, REFUSED, evenly, interval, result, unanswered
 from tests.loads import run
 from tests.servers.awkward import closed_port
@@ -73,10 +75,11 @@ def test_results_of_runs_are_as_the_schema_says() -> None:
 
     with CountingServer(answers) as server:
         closed = run(server.url, requests=40, connections=2)
+        plan = load.run(shop(server.url))
         opened = run(server.url, rate=400, duration=0.1, warmup=0.05, method="POST", data=b"x")
     with closed_port() as port:
         refused = run(f"http://127.0.0.1:{port}/", requests=3, connections=1)
-    for found in (closed, opened, refused):
+    for found in (closed, opened, plan, refused):
         VALIDATOR.validate(written(found, "p50<1s"))
 
 

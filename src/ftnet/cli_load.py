@@ -61,6 +61,7 @@ examples:
   ftnet load --rate 100 --requests 10k --data-json @order.json --expect 201 URL
   ftnet load --h2 -c 8 --streams 100 -k https://localhost/
   ftnet load --json --quiet URL | jq .response.p99        nanoseconds
+  ftnet load --plan shop.toml --rate 200 --duration 1m    what users do, 200 times a second
 
 exit codes:
   0 done   1 a check failed, or nothing was answered   2 usage: an option, the URL or a file
@@ -80,7 +81,7 @@ def add_load(commands: Subparsers) -> None:
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
-    # may be missing where --json has taken it
+    # may be missing where --json has taken it, and with --plan
     parser.add_argument("url", metavar="URL", nargs="?", help="http:// is assumed without a scheme")
     _add_load_options(parser)
     _add_request_options(parser)
@@ -92,6 +93,9 @@ def add_load(commands: Subparsers) -> None:
 
 def _add_load_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("load").add_argument
+    add("--plan", metavar="FILE",
+        help="carry out what FILE says virtual users do (see: ftnet plan --help), in place of a"
+        " URL: -c are users then, and rates and numbers are of iterations")  # fmt: skip
     add("-c", "--connections", metavar="N", type=amount, help="open at once (default: 64)")
     add("--rate", metavar="N", type=rate, help="requests a second that are due: open model")
     add("--stages", metavar="TIME:RATE,...", type=stages, action="extend", default=[],

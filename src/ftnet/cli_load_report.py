@@ -112,6 +112,7 @@ def lines(result: Result, outcomes: Sequence[Outcome], style: Style) -> list[str
         _summary(result, style),
         _latency(result, style),
         _phases(result, style),
+        _steps(result, style),
         _statuses(result, style),
         _errors(result, style),
         checks(outcomes, style),
@@ -206,18 +207,26 @@ def model(options: Options) -> str:
     return f"{asked}, Poisson" if options.arrivals == "poisson" else asked
 
 
+def asked(options: Options) -> str:
+    """What is done: a request, or a plan."""
+    if options.plan is None:
+        return f"{options.method} {options.url}"
+    scenarios = ", ".join(one.name for one in options.plan.scenario)
+    return f"plan {options.plan.name}: {scenarios}"
+
+
 def _about(result: Result, style: Style) -> list[str]:
     options = result.options
     facts = [result.protocol or f"HTTP/{version(options)}"]
     facts += [result.peer] if result.peer else []
-    facts.append(f"{count(options.connections)} connections")
+    users = "connections" if options.plan is None else "users"
+    facts.append(f"{count(options.connections)} {users}")
     facts += [f"{options.streams} streams each"] if options.streams > 1 else []
     facts += [f"{options.workers} workers"] if options.workers > 1 else []
     facts.append(model(options))
     facts.append(f"{seconds(result.duration)} measured")
     facts += [f"after {seconds(result.warmup)} of warm-up"] if result.warmup else []
-    what = f"{options.method} {options.url}"
-    return [fitted(what, style.width, style).rstrip(), *joined(facts, style)]
+    return [fitted(asked(options), style.width, style).rstrip(), *joined(facts, style)]
 
 
 def target(result: Result) -> float:
@@ -351,6 +360,42 @@ def _phases(result: Result, style: Style) -> list[str]:
         return []
     rows.append(("total", result.phases["total"]["all"], ""))
     return table("phase, ms", rows, "of time", style)
+
+
+def _steps(result: Result, style: Style) -> list[str]:
+    """Of a plan: each step's response times, and what did not hold of its answers."""
+    if not result.steps:
+        return []
+    longest = max(len(name) for name in result.steps)
+    width = min(max(longest, len("steps, ms"), _LABEL), max(_LABEL, style.width // 3))
+    kept = [
+        one for one in columns(style.width, width + _COUNT + _SHARE) if one in (50.0, 90.0, 99.0)
+    ]
+    decimals = digits(largest(step.response for step in result.steps.values()))
+    heads = "".join(f"{name:>{_COLUMN}}" for name in [*(f"p{one:g}" for one in kept), "max"])
+    title = fitted("steps, ms", width, style)
+    out = [paint(f"{title}{heads}{'answers':>{_COUNT}}{'errors':>{_SHARE}}", DIM, style)]
+    for name, step in result.steps.items():
+        values = [percentile(step.response, one) for one in kept]
+        values.append(step.response.max if step.response.count else None)
+        cells = "".join(f"{milliseconds(one, decimals):>{_COLUMN}}" for one in values)
+        wrong = count(step.counts.wrong) if step.counts.wrong else "-"
+        label = fitted(name, width, style)
+        out.append(f"{label}{cells}{count(step.counts.completed):>{_COUNT}}{wrong:>{_SHARE}}")
+        for text, (held, broken) in step.checks.items():
+            if broken:
+                told = f"{percent(broken / (held + broken))} did not hold: {text}"
+                out += [paint(line, YELLOW, style) for line in _wrapped(told, style, "  ", "    ")]
+    n = result.iterations
+    if n is not None:
+        parts = [
+            (n.failed, "given up"),
+            (n.unfinished, "cut off at the end"),
+            (n.unsent, "never begun"),
+        ]
+        told = ", ".join(f"{count(number)} {what}" for number, what in parts if number)
+        out.append(_row("iterations", f"{count(n.completed)} whole", told, style))
+    return out
 
 
 def percent_of_time(share: float) -> str:

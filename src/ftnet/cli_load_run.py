@@ -83,11 +83,13 @@ def document(result: Result, outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def _asked(args: argparse.Namespace) -> tuple[Options, list[Check]]:
-    if args.url is None and args.json not in (None, "-"):
+    if args.url is None and args.plan is None and args.json not in (None, "-"):
         args.url, args.json = args.json, "-"  # `--json URL`: it took the only operand
+    checks = [_usage(Check.parse, text) for text in args.checks]
+    if args.plan is not None:
+        return _usage(_plan_options, args), checks
     if args.url is None:
         raise cli.CommandError(cli.USAGE, "a URL is missing: ftnet load [OPTION ...] URL")
-    checks = [_usage(Check.parse, text) for text in args.checks]
     return _usage(_options, args), checks
 
 
@@ -117,6 +119,23 @@ def _options(args: argparse.Namespace) -> Options:
     return Options.of(**options_of(args))
 
 
+def _plan_options(args: argparse.Namespace) -> Options:
+    """What the plan says, and the options that stand for some of it."""
+    import msgspec
+
+    from ftnet import plan
+
+    if args.url is not None:
+        raise ValueError(f"the plan has its URLs itself, got {args.url} as well")
+    made = plan.read(args.plan)
+    settings = cli.client_settings(args)
+    given = {name: value for name, value in options_of(args).items() if name not in settings}
+    changed = {"settings": {**made.settings, **settings}}
+    if "timeout" in given:
+        changed["timeout"] = given.pop("timeout")
+    return Options.of_plan(msgspec.structs.replace(made, **changed), **given)
+
+
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """The keyword arguments of `Options.of`."""
     header, body = content_of(args)
@@ -125,10 +144,11 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
     if body is not None:
         options["data"] = body
         options.setdefault("method", "POST")
-    options["header"] = {
-        name: value if isinstance(value, str) else _joined(name, value)
-        for name, value in header.items()
-    }
+    if header:
+        options["header"] = {
+            name: value if isinstance(value, str) else _joined(name, value)
+            for name, value in header.items()
+        }
     if args.poisson:
         if args.rate is None and not args.stages:
             raise cli.CommandError(cli.USAGE, "--poisson needs --rate or --stages")
@@ -137,7 +157,9 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
         options["stages"] = args.stages
     if args.expect:
         options["expect_status"] = args.expect
-    return {"url": checked_url(args.url, api="load"), **options, **cli.client_settings(args)}
+    if args.plan is None:
+        options["url"] = checked_url(args.url, api="load")
+    return {**options, **cli.client_settings(args)}
 
 
 def _joined(name: str, values: list[str]) -> str:

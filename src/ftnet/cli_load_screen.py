@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TextIO
 from ftnet import cli
 from ftnet.cli_load_report import (
     PHASE_LABELS,
+    asked,
     count,
     digits,
     error_kinds,
@@ -263,9 +264,11 @@ def drawn(
 
 
 def _about(options: Options, style: Style) -> list[Row]:
-    what = fitted(f"{options.method} {options.url}", style.width, style).rstrip()
+    what = fitted(asked(options), style.width, style).rstrip()
     separator = " · " if style.blocks else ", "
     facts = [f"HTTP/{version(options)}", f"{count(options.connections)} connections"]
+    if options.plan is not None:
+        facts = [f"{count(options.connections)} users"]
     facts += [f"{options.streams} streams each"] if options.streams > 1 else []
     facts.append(model(options))
     return [[(what, "bold")], [(fitted(separator.join(facts), style.width, style).rstrip(), _DIM)]]

@@ -242,6 +242,15 @@ _OUTCOMES: Final[dict[int, tuple[Errno, str, str]]] = {
     101: (Errno.TLS, "CURLE_ECH_REQUIRED", "TLS encrypted client hello is required"),
 }
 
+_CURL_CODES: Final = {name: code for code, (_, name, _) in _OUTCOMES.items() if code > 0}
+
+
+def curl_code(name: str) -> int:
+    """The CURLcode with the name ``"CURLE_..."``, known or not; 0 for other names."""
+    number = name.removeprefix("CURLE_")
+    return _CURL_CODES.get(name) or (int(number) if name != number and number.isdecimal() else 0)
+
+
 # What the OS said is more exact than libcurl's own words for these codes.
 _REFINED: Final = frozenset({-15, 0, 7, 45, 55, 56})
 _OS_WORDS: Final[dict[int, str]] = {

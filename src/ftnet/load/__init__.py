@@ -13,6 +13,8 @@
     run.snapshot().last.response.percentile(99)  # of the last second
     result = await run                            # or run.result(timeout)
 
+    load.read("run.json").response                # what `ftnet load --json run.json` wrote
+
 Nothing of a request is done in Python: it is scheduled, sent, received, checked and recorded by the
 engine, in a thread of its own for each worker.
 
@@ -27,6 +29,7 @@ All times that go in and come out are seconds, but histograms, which are nanosec
 from __future__ import annotations
 
 from ftnet.load.options import Options
+from ftnet.load.reader import read
 from ftnet.load.result import Counts, Failure, Interval, Result, Snapshot, Step, Summary, Verdict
 from ftnet.load.run import Run, run, start
 
@@ -41,6 +44,7 @@ __all__ = [
     "Step",
     "Summary",
     "Verdict",
+    "read",
     "run",
     "start",
 ]

@@ -254,6 +254,16 @@ class Result:
         """Requests that failed, or were answered with a wrong status or length."""
         return self.counts.wrong
 
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Result:
+        """The result that `to_dict` has made a document of, or that was read from its JSON.
+
+        `ftnet.load.read` says what it has not kept. ValueError names the key that is wrong.
+        """
+        from ftnet.load.reader import from_dict
+
+        return from_dict(document)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON, msgspec's or the standard one: histograms as a summary with their HDR blob."""
         return {

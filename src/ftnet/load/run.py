@@ -59,11 +59,16 @@ def run(target: str | Plan, /, *, observers: Sequence[Observer] = (), **options:
 
 def start(target: str | Plan, /, *, observers: Sequence[Observer] = (), **options: Any) -> Run:
     """As `run`, but returns at once: ``await`` what it returns, or ask its ``result()``."""
-    if isinstance(target, str):
-        made = Options.of(target, **options)
-    else:
-        made = Options.of_plan(target, **options)
-    return Run(made, observers=observers)
+    return Run(_asked(target, options), observers=observers)
+
+
+def _asked(target: str | Plan, options: dict[str, Any]) -> Options:
+    if not isinstance(target, str):
+        from ftnet.plan.model import Plan
+
+        if isinstance(target, Plan):
+            return Options.of_plan(target, **options)
+    return Options.of(target, **options)
 
 
 class Run:

@@ -13,10 +13,11 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from ftnet.plan import jsonpath, template
+from ftnet.plan.problems import shown
 from ftnet.plan.template import text_of
 from ftnet.results import Headers, charset_of
 
-__all__ = ["Answer", "Expectation", "NotFound", "expectations", "extractions"]
+__all__ = ["Answer", "Expectation", "NotFound", "WrongEntry", "expectations", "extractions"]
 
 #: Reads a value from an answer; `Absent` when it has none.
 _Read: TypeAlias = Callable[["Answer"], Any]
@@ -243,7 +244,7 @@ def _status(wanted: Any) -> list[Expectation]:
             break
     if not statuses:
         takes = 'a status (100 to 999), a class as "2xx" or a list of them'
-        raise ValueError(f"must be {takes}, got {_shown(wanted)}")
+        raise ValueError(f"must be {takes}, got {shown(wanted)}")
     text = f"status {'=' if len(given) == 1 else 'in'} {', '.join(str(one) for one in given)}"
     if len(statuses) == 1:
         only = statuses.pop()
@@ -265,7 +266,7 @@ def _of_key(key: str, wanted: Any) -> list[Expectation]:
 def _of_word(key: str, read: _Read, word: str, value: Any) -> Expectation:
     if word == "exists":
         if not isinstance(value, bool):
-            raise ValueError(f"exists must be true or false, got {_shown(value)}")
+            raise ValueError(f"exists must be true or false, got {shown(value)}")
         return _presence(key, read, value)
     if word not in _WORDS:
         raise ValueError(f"{word!r} is none of {', '.join(_WORDS)}, exists")
@@ -293,20 +294,18 @@ def _expectation(key: str, sign: str, value: Any, read: _Read, judge: _Judge) ->
             return False
 
     names = frozenset() if sign == "matches" else template.compile_value(value).names
-    return Expectation(f"{key} {sign} {_shown(value)}", holds, names)
+    return Expectation(f"{key} {sign} {_written(value)}", holds, names)
 
 
-def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) and value[:2] == "${" else msgspec.json.encode(value)
-    shown = text if isinstance(text, str) else text.decode()
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) and value.startswith("${") else shown(value)
 
 
 def _equal(key: str, value: Any) -> _Judge:
     wanted = template.compile_value(value)
     if not key.startswith("json:"):  # texts and numbers as they are written
         if isinstance(value, (dict, list)) or value is None:
-            raise ValueError(f"must be a text, a number or a table, got {_shown(value)}")
+            raise ValueError(f"must be a text, a number or a table, got {shown(value)}")
         if not wanted.static:
             return lambda got, variables: text_of(got) == text_of(wanted.render(variables))
         plain = text_of(wanted.render({}))
@@ -351,7 +350,7 @@ def _contains(value: Any) -> _Judge:
 
 def _matches(value: Any) -> _Judge:
     if not isinstance(value, str):
-        raise ValueError(f"matches must be a regular expression, got {_shown(value)}")
+        raise ValueError(f"matches must be a regular expression, got {shown(value)}")
     search = _pattern(value).search
     return lambda got, variables: search(text_of(got)) is not None
 
@@ -359,7 +358,7 @@ def _matches(value: Any) -> _Judge:
 def _limit(word: str, sign: Callable[[float, float], bool]) -> Callable[[Any], _Judge]:
     def judge_by(value: Any) -> _Judge:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"{word} must be a number, got {_shown(value)}")
+            raise ValueError(f"{word} must be a number, got {shown(value)}")
 
         def judge(got: Any, variables: Mapping[str, Any]) -> bool:
             try:
@@ -393,7 +392,7 @@ def extractions(extract: Mapping[str, str]) -> Callable[[Answer, dict[str, Any]]
     for name, source in extract.items():
         try:
             if not isinstance(source, str):
-                raise ValueError(f"must be a text as json:$.id, got {_shown(source)}")
+                raise ValueError(f"must be a text as json:$.id, got {shown(source)}")
             reads.append((name, source, _source(source)))
         except ValueError as error:
             raise WrongEntry(name, str(error)) from None

@@ -22,6 +22,7 @@ from ftnet.http import authority_of, template
 from ftnet.plan import template as templates
 from ftnet.plan.answers import Answer
 from ftnet.plan.model import Http
+from ftnet.plan.urls import split_request, whole_url
 from ftnet.plan.work import Work
 from ftnet.results import Headers
 from ftnet.url import prepare_url
@@ -285,22 +286,6 @@ def _with_cookie(lines: tuple[bytes, ...], cookie: str) -> tuple[bytes, ...]:
     if not own:
         return (*lines, b"cookie: " + cookie.encode())
     return tuple([b"%b; %b" % (line, cookie.encode()) if line in own else line for line in lines])
-
-
-def split_request(text: str) -> tuple[str, str]:
-    """Method and URL of ``"POST /cart"`` or ``"/cart"``."""
-    method, space, url = text.strip().partition(" ")
-    return (method.upper(), url.strip()) if space else ("GET", method)
-
-
-def whole_url(base: str, url: str) -> str:
-    """A step's URL, relative to the plan's base; either may hold variables."""
-    if not base or "://" in url.partition("?")[0] or url.startswith("${"):
-        return url
-    if url.startswith("/"):  # from the root, whatever the base's path is
-        scheme, _, rest = base.partition("://")
-        return f"{scheme}://{rest.partition('/')[0]}{url}"
-    return f"{base.rstrip('/')}/{url}" if url else base
 
 
 def _body_of(step: Http, shop: Workshop) -> tuple[Callable[[Mapping[str, Any]], bytes] | None, str]:

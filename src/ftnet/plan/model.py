@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from ftnet.plan.urls import split_request
+
 __all__ = [
     "Action",
     "Download",
@@ -211,7 +213,7 @@ class Plan(_Struct, frozen=True, kw_only=True):
             return self.base_url
         first = steps[0]
         if isinstance(first, Http):
-            return first.request.rpartition(" ")[2]
+            return split_request(first.request)[1]
         return str(getattr(first, kind_of(first)))
 
 

@@ -102,6 +102,13 @@ class Template:
             marks[out[at]] = part
         return "".join(out)
 
+    def fill(self, text: str) -> str:
+        """The text with `text` in place of each variable and call: what it will look like."""
+        out = self._pieces.copy()
+        for at, _ in self._parts:
+            out[at] = text
+        return "".join(out)
+
     def __repr__(self) -> str:
         return f"Template({self.source!r})"
 

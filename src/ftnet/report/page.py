@@ -92,10 +92,16 @@ def _about(result: Result, versions: Mapping[str, str]) -> list[tuple[str, str]]
     rows.append(("connections", connections))
     rows.append(("server", " over ".join(filter(None, (result.peer, result.protocol))) or "-"))
     lasted = f"{seconds(result.duration)} measured"
-    rows.append(("duration", lasted + (f" after {seconds(result.warmup)} of warm-up" * bool(result.warmup))))
+    rows.append(
+        ("duration", lasted + (f" after {seconds(result.warmup)} of warm-up" * bool(result.warmup)))
+    )
     began = datetime.fromtimestamp(result.started, UTC)
     rows.append(("began", f"{began:%Y-%m-%d %H:%M:%S} UTC"))
-    rows += [("made with", ", ".join(f"{name} {of}" for name, of in versions.items()))] if versions else []
+    rows += (
+        [("made with", ", ".join(f"{name} {of}" for name, of in versions.items()))]
+        if versions
+        else []
+    )
     return rows
 
 
@@ -177,7 +183,9 @@ def _phases(phases: Mapping[str, Mapping[str, Histogram]]) -> Phases | None:
     names = text.PHASE_LABELS
     return Phases(
         parts=_parts(shares, 1.0),
-        table=Table(table.heads, tuple((names[name], name, cells) for name, _, cells in table.rows)),
+        table=Table(
+            table.heads, tuple((names[name], name, cells) for name, _, cells in table.rows)
+        ),
         shares={name: text.percent_of_time(share) for name, share in shares.items()},
         p99={name: 100 * one / longest for name, one in slow.items() if one},
     )

@@ -54,7 +54,10 @@ def percentile_curve(result: Result) -> Chart | None:
             "service": ("service", _curve(result.service, grid)),
         },
         x_ticks=[
-            *(Tick(level / end, "0" if not level else _level(level)) for level in range(int(nines) + 1)),
+            *(
+                Tick(level / end, "0" if not level else _level(level))
+                for level in range(int(nines) + 1)
+            ),
             *([Tick(marks[50] / end, "p50", nines > 4)] if nines > marks[50] else []),
             Tick(1.0, "max"),
         ],

@@ -1,0 +1,438 @@
+"""Plans carried out: what reaches the server, what is counted, and how users go on."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftnet import load
+from ftnet.errors import Errno
+from ftnet.load import Result
+from ftnet.plan.model import Feed, Http, Load, Plan, Scenario
+from tests.loads import LIMIT, checked
+from tests.servers.counting import CountingServer
+from tests.servers.shop import Shop
+
+
+@pytest.fixture
+def shop(socket_loop: Any) -> Iterator[Shop]:
+    with Shop(socket_loop) as server:
+        yield server
+
+
+def plan(base: str, *steps: Http, **given: Any) -> Plan:
+    """One scenario; `given` are the plan's own keys, or those of its load."""
+    own = {name: given.pop(name) for name in list(given) if name in Plan.__struct_fields__}
+    own.setdefault("settings", {"trust_env": False})
+    own.setdefault("scenario", (Scenario(name="all", step=steps),))
+    return Plan(name="test", base_url=base, load=Load(**given), **own)
+
+
+def run(made: Plan, **options: Any) -> Result:
+    """A run to its end, and the books of it, which balance for each step and for iterations."""
+    result = checked(load.start(made, **options).result(LIMIT))
+    for counts in [*[step.counts for step in result.steps.values()], result.iterations]:
+        assert counts is not None
+        over = counts.completed + counts.failed
+        assert counts.scheduled == over + counts.unfinished + counts.unsent
+    for name in ("scheduled", "sent", "completed", "failed", "unfinished", "bytes_received"):
+        every = sum(getattr(step.counts, name) for step in result.steps.values())
+        assert every == getattr(result.counts, name)
+    for step in result.steps.values():
+        for held, broken in step.checks.values():
+            assert held + broken == step.counts.completed
+    return result
+
+
+def test_steps_are_chained_by_what_is_taken_from_answers(shop: Shop) -> None:
+    result = run(
+        plan(
+            shop.url,
+            Http(
+                name="login",
+                request="POST /login",
+                json={"user": "u${user}"},
+                extract={
+                    "token": "json:$.token",
+                    "item": "json:$.cart.items[1]",
+                    "x": "header:X-Id",
+                },
+            ),
+            Http(
+                name="item",
+                request="/items/${item}?x=${x}",
+                header={"Authorization": "Bearer ${token}"},
+                expect={"status": 200, "json:$.ok": True, "json:$.id": "${item}"},
+            ),
+            Http(name="order", request="POST /orders", expect={"status": 201}),
+            users=3,
+            iterations=12,
+        )
+    )
+    assert result.iterations is not None
+    assert result.iterations.completed == 12
+    assert result.counts.completed == len(shop.seen) == 36
+    assert Counter(shop.paths("/items")) == {"/items/22?x=id-7": 12}
+    assert result.wrong == 0
+    assert result.steps["item"].checks == {
+        "status = 200": (12, 0),
+        "json:$.ok = true": (12, 0),
+        "json:$.id = ${item}": (12, 0),
+    }
+    assert list(result.steps) == ["login", "item", "order"]
+    assert result.statuses == {200: 24, 201: 12}
+
+
+def test_each_user_has_its_own_cookies(shop: Shop) -> None:
+    run(
+        plan(
+            shop.url,
+            Http(request="POST /login", json={"user": "${user}"}),
+            Http(request="POST /orders"),
+            users=4,
+            iterations=16,
+        )
+    )
+    assert shop.orders == {f"s-{user}": 4 for user in range(4)}
+
+
+def test_without_cookies_none_is_sent_back(shop: Shop) -> None:
+    made = plan(
+        shop.url,
+        Http(request="POST /login", json={"user": "a"}),
+        Http(request="POST /orders"),
+        cookies=False,
+        users=1,
+        iterations=2,
+    )
+    run(made)
+    assert shop.orders == {"nobody": 2}
+
+
+def test_a_check_that_breaks_ends_the_iteration(shop: Shop) -> None:
+    shop.broken = 3
+    result = run(
+        plan(
+            shop.url,
+            Http(name="order", request="POST /orders", expect={"status": 201}),
+            Http(name="after", request="/echo"),
+            users=1,
+            iterations=9,
+        )
+    )
+    assert result.iterations is not None
+    assert (result.iterations.completed, result.iterations.failed) == (6, 3)
+    assert result.steps["order"].checks == {"status = 201": (6, 3)}
+    assert result.steps["order"].counts.wrong_status == result.wrong == 3
+    assert result.steps["after"].counts.completed == len(shop.paths("/echo")) == 6
+
+
+def test_one_may_go_on_all_the_same(shop: Shop) -> None:
+    result = run(
+        plan(
+            shop.url,
+            Http(request="/items/1", name="item", on_fail="continue"),
+            Http(request="/echo", name="after"),
+            users=2,
+            iterations=4,
+        )
+    )
+    assert result.iterations is not None
+    assert result.iterations.completed == 4
+    assert result.steps["item"].counts.wrong_status == 4
+    assert result.steps["after"].counts.completed == 4
+
+
+def test_what_is_not_there_to_be_taken_is_wrong_content(shop: Shop) -> None:
+    result = run(
+        plan(
+            shop.url,
+            Http(request="/echo", name="one", extract={"token": "json:$.token"}),
+            Http(request="/echo", name="two"),
+            users=1,
+            iterations=3,
+        )
+    )
+    assert result.steps["one"].counts.wrong_content == result.wrong == 3
+    assert result.steps["one"].checks == {"token = json:$.token": (0, 3)}
+    assert result.steps["two"].counts.scheduled == 0
+
+
+def test_a_variable_that_is_not_there_fails_the_step_by_name(shop: Shop) -> None:
+    result = run(
+        plan(shop.url, Http(request="/items/${nothing}", name="one"), users=2, iterations=4)
+    )
+    (failure,) = result.errors
+    assert (failure.errno, failure.count) == (Errno.ARGUMENT, 4)
+    assert "nothing is not defined" in failure.cause.text
+    assert not shop.seen
+
+
+def test_redirects_are_followed_and_their_cookies_kept(shop: Shop) -> None:
+    result = run(
+        plan(
+            shop.url,
+            Http(request="/moved", name="moved", expect={"json:$.path": "/echo?from=moved"}),
+            Http(request="/cookies", expect={"json:$.hop": "1"}, name="cookies"),
+            Http(request="/moved", name="as it is", follow=False, expect={"status": 302}),
+            users=1,
+            iterations=2,
+        )
+    )
+    assert result.wrong == 0
+    assert shop.paths() == ["/moved", "/echo?from=moved", "/cookies", "/moved"] * 2
+    moved = result.steps["moved"]
+    assert moved.counts.completed == 2
+    assert moved.service.max > moved.phases["ttfb"]["all"].max
+
+
+def test_redirects_without_end_fail(shop: Shop) -> None:
+    result = run(plan(shop.url, Http(request="/round"), users=1, iterations=1))
+    assert [one.errno for one in result.errors] == [Errno.TOO_MANY_REDIRECTS]
+    assert len(shop.seen) == 21
+
+
+def test_a_post_becomes_a_get_by_a_302(socket_loop: Any) -> None:
+    with Shop(socket_loop) as shop:
+        made = plan(
+            shop.url,
+            Http(request="POST /echo", body="first", name="post"),
+            users=1,
+            iterations=1,
+        )
+        run(made)
+        assert shop.seen[0][0::3] == ("POST", b"first")
+
+
+BODIES: dict[str, tuple[dict[str, Any], str, bytes]] = {
+    "text": ({"body": "a ${b} c"}, "text/plain; charset=utf-8", b"a B c"),
+    "json": ({"json": {"k": ["${b}", 1]}}, "application/json", b'{"k":["B",1]}'),
+    "form": ({"form": {"k": "${b} d"}}, "application/x-www-form-urlencoded", b"k=B%20d"),
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_bodies(shop: Shop, kind: str) -> None:
+    given, content_type, sent = BODIES[kind]
+    made = plan(
+        shop.url, Http(request="POST /echo", **given), variables={"b": "B"}, users=1, iterations=1
+    )
+    run(made)
+    ((method, _, header, body),) = shop.seen
+    assert (method, body) == ("POST", sent)
+    assert header["Content-Type"] == content_type
+
+
+def test_a_file_as_the_body(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "order.bin").write_bytes(b"\x00\xff" * 500)
+    step = Http(
+        request="PUT /echo", body_file="order.bin", header={"Content-Type": "x/y"}, name="put"
+    )
+    made = plan(shop.url, step, folder=str(tmp_path), users=1, iterations=1)
+    load.run(made)
+    ((method, _, header, body),) = shop.seen
+    assert (method, header["Content-Type"], body) == ("PUT", "x/y", b"\x00\xff" * 500)
+
+
+ODD = ["a b", "ü", "x\r\nInjected: 1", "a/../b", "#f", "", " led", "\x00", "q?x=1&y=@"]
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_odd_values_reach_the_server_as_the_long_way_has_them(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """The header block that is filled in is what the engine itself would have written."""
+
+    def steps() -> Plan:
+        return plan(
+            shop.url,
+            Http(request="/echo?v=${v}&w=${w|urlencode}", name="in the URL", on_fail="continue"),
+            Http(request="/echo", header={"X-V": "${v}", "B": "${w}"}, name="in the header"),
+            variables={"v": value, "w": value},
+            users=1,
+            iterations=1,
+        )
+
+    filled = run(steps())
+    seen, shop.seen = shop.seen, []
+    monkeypatch.setattr("ftnet.plan.http_work._Pattern.of", lambda *_: None)
+    written = run(steps())
+    assert seen == shop.seen
+    assert [(one.name, one.count) for one in filled.errors] == [
+        (one.name, one.count) for one in written.errors
+    ]
+    assert not any("Injected" in header for _, _, header, _ in seen)
+
+
+def test_rows_of_data_go_to_iterations(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "users.csv").write_text("name,item\nann,1\nbob,2\ncid,3\n")
+    made = plan(
+        shop.url,
+        Http(request="/echo?${people.name}=${people.item}"),
+        data={"people": Feed(file="users.csv")},
+        folder=str(tmp_path),
+        users=2,
+        iterations=6,
+    )
+    run(made)
+    assert Counter(shop.paths()) == {"/echo?ann=1": 2, "/echo?bob=2": 2, "/echo?cid=3": 2}
+
+
+@pytest.mark.parametrize("model", [{}, {"rate": 500.0}])
+def test_data_that_is_there_once_ends_the_run(
+    shop: Shop, tmp_path: Path, model: dict[str, Any]
+) -> None:
+    (tmp_path / "users.csv").write_text("name\n" + "".join(f"u{n}\n" for n in range(20)))
+    made = plan(
+        shop.url,
+        Http(request="/echo?${people.name}"),
+        data={"people": Feed(file="users.csv", order="once")},
+        folder=str(tmp_path),
+        users=3,
+        duration=100,
+        **model,
+    )
+    result = run(made)
+    assert sorted(shop.paths()) == sorted(f"/echo?u{n}" for n in range(20))
+    assert result.iterations is not None
+    assert result.iterations.completed == 20
+
+
+def test_scenarios_are_mixed_by_weight() -> None:
+    with CountingServer() as server:
+        scenarios = (
+            Scenario(name="a", weight=3, step=(Http(request="/a", name="a"),)),
+            Scenario(name="b", weight=1, step=(Http(request="/b", name="b"),)),
+        )
+        result = run(plan(server.url, scenario=scenarios, users=4, iterations=400))
+    assert result.steps["a"].counts.completed == pytest.approx(300, abs=3)
+    assert result.steps["b"].counts.completed == pytest.approx(100, abs=3)
+
+
+def test_a_scenario_may_have_a_load_of_its_own() -> None:
+    with CountingServer() as server:
+        scenarios = (
+            Scenario(name="a", step=(Http(request="/a", name="a"),)),
+            Scenario(name="b", step=(Http(request="/b", name="b"),), load=Load(rate=50, users=5)),
+        )
+        made = plan(server.url, scenario=scenarios, users=2, rate=200, duration=0.5)
+        result = run(made)
+    assert result.steps["a"].counts.completed == 100
+    assert result.steps["b"].counts.completed == 25
+
+
+def test_iterations_are_due_whatever_the_answers_take(shop: Shop) -> None:
+    """No coordinated omission: the wait for a free user is in the first step's response time."""
+    result = run(
+        plan(shop.url, Http(request="/wait/100", name="wait"), users=2, rate=100.0, duration=0.5)
+    )
+    assert result.iterations is not None
+    assert result.iterations.scheduled == 50
+    response, service = result.steps["wait"].response, result.steps["wait"].service
+    assert service.percentile(50) < 200_000_000
+    assert response.max > 300_000_000  # two users carry out 20 a second of the 100
+    assert result.phases["queue"]["all"].max > 200_000_000
+    assert result.iterations.unsent == 50 - result.iterations.completed >= 35
+
+
+def test_time_to_think_is_no_answers_time(shop: Shop) -> None:
+    began = time.monotonic()
+    result = run(
+        plan(
+            shop.url,
+            Http(request="/echo", name="one", think=0.2),
+            Http(request="/echo", name="two"),
+            users=2,
+            iterations=2,
+        )
+    )
+    assert time.monotonic() - began > 0.2
+    assert result.response.max < 150_000_000
+
+
+def test_what_was_due_in_the_warm_up_is_not_counted(shop: Shop) -> None:
+    result = run(
+        plan(shop.url, Http(request="/echo"), users=2, rate=100.0, warmup=0.2, duration=0.3)
+    )
+    assert result.counts.completed == 30
+    assert len(shop.seen) == 50
+    assert [one.measured for one in result.intervals] == [False, True]
+
+
+def test_what_is_under_way_at_the_end_gets_its_grace(shop: Shop) -> None:
+    made = plan(
+        shop.url,
+        Http(request="/echo", name="one"),
+        Http(request="/wait/60000", name="two"),
+        users=3,
+        duration=0.2,
+        grace=0.1,
+    )
+    result = run(made)
+    assert result.iterations is not None
+    assert result.iterations.unfinished == 3
+    assert result.steps["two"].counts.unfinished == result.counts.unfinished == 3
+    assert result.steps["one"].counts.completed == 3
+
+
+def test_a_run_can_be_stopped(shop: Shop) -> None:
+    started = load.start(plan(shop.url, Http(request="/echo"), users=2, duration=1000))
+    while not shop.seen:
+        time.sleep(0.001)
+    started.stop()
+    result = checked(started.result(LIMIT))
+    assert result.interrupted
+    assert result.counts.completed == len(shop.seen)
+
+
+def test_the_rate_can_be_changed_while_it_runs() -> None:
+    with CountingServer() as server:
+        started = load.start(plan(server.url, Http(request="/"), users=20, rate=10, iterations=300))
+        started.set_rate(2000)
+        assert checked(started.result(LIMIT)).counts.completed == 300
+
+
+def test_a_server_that_is_not_there() -> None:
+    result = run(plan("http://127.0.0.1:1", Http(request="/"), users=2, duration=0.2))
+    (failure,) = result.errors
+    assert failure.errno == Errno.CONNECT
+    assert result.counts.failed == result.counts.connect_failed
+    assert 4 < result.counts.failed < 2 * 0.2 / 0.001  # each one pauses
+
+
+def test_a_step_that_is_not_wanted_is_left_out(shop: Shop) -> None:
+    result = run(
+        plan(
+            shop.url,
+            Http(request="/echo?a", name="a", when="${yes}"),
+            Http(request="/echo?b", name="b", when="${no}"),
+            variables={"yes": True, "no": False},
+            users=1,
+            iterations=2,
+        )
+    )
+    assert shop.paths() == ["/echo?a"] * 2
+    assert result.steps["b"].counts.scheduled == 0
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_over_other_versions_of_http(request: pytest.FixtureRequest, version: str) -> None:
+    server = request.getfixturevalue("caddy" if version == "3" else "nginx")
+    settings = {"trust_env": False, "verify": False, "http_version": version}
+    url = server.https if version == "3" else server.h2
+    result = run(plan(url, Http(request="/hello"), users=3, iterations=9, settings=settings))
+    assert result.counts.completed == 9
+    assert result.wrong == 0
+    assert result.protocol == {"2": "h2", "3": "h3"}[version]
+
+
+def test_options_stand_for_what_the_plan_says(shop: Shop) -> None:
+    made = plan(shop.url, Http(request="/echo"), users=2, duration=1000)
+    assert run(made, requests=7, connections=1).counts.completed == 7
+    with pytest.raises(TypeError, match="a plan says method itself"):
+        load.start(made, method="POST")
