@@ -556,6 +556,13 @@ def serve_command(commands: Subparsers) -> None:
     add_serve(commands)
 
 
+def report_command(commands: Subparsers) -> None:
+    """``ftnet report``: the result of a load run as an HTML page."""
+    from ftnet.cli_report import add_report
+
+    add_report(commands)
+
+
 def doctor_command(commands: Subparsers) -> None:
     """``ftnet doctor``: what the engine found and what would hold it back."""
     parser = commands.add_parser(
@@ -589,6 +596,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     tcp_command,
     udp_command,
     load_command,
+    report_command,
     serve_command,
     doctor_command,
 )

@@ -141,6 +141,9 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     add("--json", metavar="FILE", nargs="?", const="-",
         help="write all of the result as one JSON object to FILE, or to stdout: times in s, but"
         " percentiles in ns, histograms as HdrHistogram V2, every second, the checks")  # fmt: skip
+    add("--html", metavar="FILE",
+        help="write a report as one HTML page, with plots and without network, to FILE or, as -,"
+        " to stdout (needs pip install 'ftnet[report]')")  # fmt: skip
     add("-q", "--quiet", action="store_true", help="show nothing while it runs")
     add("-s", "--silent", action="store_true", help="no report either, no error messages")
 

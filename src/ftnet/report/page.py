@@ -81,7 +81,10 @@ def _about(result: Result, versions: Mapping[str, str]) -> list[tuple[str, str]]
     """Name and value; of request headers the names alone, since reports are passed on."""
     options = result.options
     rows = [("plan", result.plan)] if result.plan else []
-    rows += [("request", f"{options.method} {redact(options.url)}")] if options.url else []
+    if result.plan:
+        rows += [("target", redact(options.url))] if options.url else []
+    else:
+        rows.append(("request", _title(result)))
     rows += [("headers", ", ".join(options.header))] if options.header else []
     rows.append(("load", text.model(options)))
     connections = count(options.connections)
@@ -89,8 +92,8 @@ def _about(result: Result, versions: Mapping[str, str]) -> list[tuple[str, str]]
         connections += f", {count(options.streams)} streams each"
     if options.workers > 1:
         connections += f", {options.workers} workers"
-    rows.append(("connections", connections))
-    rows.append(("server", " over ".join(filter(None, (result.peer, result.protocol))) or "-"))
+    rows.append(("users" if result.plan else "connections", connections))
+    rows.append(("peer", " over ".join(filter(None, (result.peer, result.protocol))) or "-"))
     lasted = f"{seconds(result.duration)} measured"
     rows.append(
         ("duration", lasted + (f" after {seconds(result.warmup)} of warm-up" * bool(result.warmup)))
@@ -282,8 +285,8 @@ def _health(result: Result, course: Course) -> dict[str, Any]:
     busy = [one / result.duration if result.duration else 0.0 for one in result.cpu_workers]
     return {
         "workers": [
-            {"name": f"worker {number}", "used": percent(used), "size": round(100 * min(used, 1), 2),
-             "full": used > _FULL_CORE}
+            {"name": f"worker {number}", "used": percent(used),
+             "size": round(100 * min(used, 1), 2), "full": used > _FULL_CORE}
             for number, used in enumerate(busy)
         ],
         "limit": 100 * _FULL_CORE,

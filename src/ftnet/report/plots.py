@@ -114,7 +114,7 @@ class Course:
         }
         lines["max"] = "max", [one.response.max or None for one in self._intervals]
         worst = max(self._intervals, key=lambda one: one.response.max)
-        about = f"The largest response time, {time(worst.response.max)}, came up to {seconds(worst.at)}."
+        about = f"The largest, {time(worst.response.max)}, came up to {seconds(worst.at)}."
         return self._plot("Response time", about, lines, time)
 
     def rate(self) -> Chart:
