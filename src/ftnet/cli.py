@@ -554,6 +554,8 @@ def plan_command(commands: Subparsers) -> None:
     from ftnet.cli_plan import add_plan
 
     add_plan(commands)
+
+
 def merge_command(commands: Subparsers) -> None:
     """``ftnet merge``: one result of load from several."""
     from ftnet.cli_merge import add_merge
