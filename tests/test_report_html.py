@@ -19,6 +19,7 @@ from ftnet.cli_load_run import document
 from ftnet.errors import Cause, Errno
 from ftnet.load import Counts, Failure, Result, Step, Summary, Verdict
 from ftnet.load.checks import Check
+from ftnet.load.result import Worker
 from ftnet.report import charts
 from tests.load_results import BUSY, MS, REFUSED, evenly, histogram, interval, result, unanswered
 
@@ -153,6 +154,20 @@ def test_a_plan_has_its_steps_and_iterations() -> None:
     assert "Iterations due 500 completed 480 failed 20" in text
     assert "log in http 500 12 5.010 5.001 9.921 10.000 480 8" in text
     assert "status is 200 480 8" in text
+
+
+def test_a_cluster_tells_of_its_workers_and_refuses_percentiles_of_a_saturated_one() -> None:
+    workers = (
+        Worker("alpha", "10.0.0.1", 0.0, 1e-4, busiest=0.99, counts=Counts(completed=600)),
+        Worker("beta", "10.0.0.2", 0.0, 2e-4, counts=Counts(completed=400), lost="no word for 5 s"),
+    )
+    given = result({"rate": 500}, workers=workers)
+    text = page(given).text
+    assert "alpha on 10.0.0.1 600 0 0 % 99 % ±100 µs" in text
+    assert "beta on 10.0.0.2 400 0 0 % 0 % ±200 µs no word for 5 s" in text
+    assert f"No percentiles {given.percentiles_refused}" in text
+    assert "p99 - response time" in text
+    assert "Latency by percentile" not in text
 
 
 def test_header_values_and_passwords_stay_out() -> None:

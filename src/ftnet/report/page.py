@@ -19,7 +19,7 @@ from ftnet.report.plots import Course, percentile_curve
 if TYPE_CHECKING:
     from ftcore.histogram import Histogram
     from ftnet.load.checks import Outcome
-    from ftnet.load.result import Counts, Failure, Result, Step
+    from ftnet.load.result import Counts, Failure, Result, Step, Worker
 
 __all__ = ["content"]
 
@@ -58,6 +58,7 @@ def _content(
         "about": _about(result, versions),
         "tiles": _tiles(result),
         "summary": [row for row in text.summary_rows(result) if row[0] in _BESIDE_TILES],
+        "refused": result.percentiles_refused,
         "curve": percentile_curve(result),
         "latency": times({"response": result.response, "service": result.service}, _PERCENTS),
         "open_model": result.options.open_model,
@@ -67,6 +68,7 @@ def _content(
         "errors": _errors(result),
         "steps": _steps(result.steps),
         "iterations": None if result.iterations is None else _fates(result.iterations),
+        "workers": [_worker(one) for one in result.workers],
         "health": _health(result, course),
     }
 
@@ -93,11 +95,10 @@ def _check(one: Outcome) -> dict[str, Any]:
 def _about(result: Result, versions: Mapping[str, str]) -> list[tuple[str, str]]:
     """Name and value; of request headers the names alone, since reports are passed on."""
     options = result.options
-    rows = [("plan", result.plan)] if result.plan else []
     if result.plan:
-        rows += [("target", redact(options.url))] if options.url else []
+        rows = [("plan", result.plan), ("target", redact(options.url) or "-")]
     else:
-        rows.append(("request", _title(result)))
+        rows = [("request", _title(result))]
     rows += [("headers", ", ".join(options.header))] if options.header else []
     rows.append(("load", text.model(options)))
     connections = count(options.connections)
@@ -291,6 +292,13 @@ def _fates(n: Counts) -> list[tuple[str, str]]:
 
 
 # ---- the generator
+
+
+def _worker(one: Worker) -> dict[str, Any]:
+    """Of a cluster."""
+    cells = (count(one.counts.completed), count(one.counts.wrong), percent(one.late),
+             percent(one.busiest), f"±{duration(one.clock_error)}")  # fmt: skip
+    return {"name": f"{one.name} on {one.host}", "cells": cells, "lost": one.lost}
 
 
 def _health(result: Result, course: Course) -> dict[str, Any]:

@@ -29,12 +29,13 @@ def time(ns: float) -> str:
 
 
 def percentile_curve(result: Result) -> Chart | None:
-    """Response and service time by percentile, as far as there are samples for; None for none.
+    """Response and service time by percentile, as far as there are samples for.
 
-    As HdrHistogram plots them: each further nine of the percentile takes the same room.
+    None where there are none, or percentiles are refused. As HdrHistogram plots them: each
+    further nine of the percentile takes the same room.
     """
     most = max(result.response.count, result.service.count)
-    if not most:
+    if not most or result.percentiles_refused:
         return None
     nines = math.log10(most)
     levels = {index / _A_DECADE for index in range(1, math.floor(nines * _A_DECADE) + 1)}
