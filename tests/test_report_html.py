@@ -91,7 +91,9 @@ def step(**given: Any) -> Step:
 def planned(*names: str, **given: Any) -> Result:
     counts = Counts(scheduled=500, completed=480, failed=20)
     steps = {name: step() for name in names}
-    return result(plan="evening in the shop", iterations=counts, steps=steps, **given)
+    return result(
+        {"rate": 500}, plan="evening in the shop", iterations=counts, steps=steps, **given
+    )
 
 
 # ---- what it says
@@ -123,6 +125,26 @@ def test_checks_tell_what_was_got() -> None:
     assert "2 of 3 checks failed" in text
     assert "FAIL p99<1ms 9.9 ms" in text
     assert "there are no samples" in text
+
+
+def test_limits_of_percentiles_are_in_the_curve_where_they_have_a_place() -> None:
+    checks = ("p99<20ms", "service.p50<=1ms", "p90>1ms", "p99.99<1s", "p95<10s", "mean<9ms")
+    source = report.render(result(), [Check.parse(one).judge(result()) for one in checks])
+    shown = re.findall(r'<g class="(limit[ bad]*)">.*?>([^<]+)</text>', source)
+    assert shown == [("limit", "p99&lt;20ms"), ("limit bad", "service.p50&lt;=1ms")]
+
+
+def test_the_rate_that_was_due_is_that_of_the_schedule() -> None:
+    seconds = [interval(at + 1.0, target=target) for at, target in enumerate((500, 1000, 0))]
+    ramped = {"stages": [(2, 1000), (1, 0)]}
+    for options, due in (
+        (ramped, ["250", "750", "500"]),
+        ({"rate": 500}, ["500", "500", "1,000"]),  # by `Run.set_rate`
+    ):
+        given = result(options, intervals=tuple(seconds), duration=3.0)
+        assert page(given).read_outs[2]["values"][0] == due
+    short = result({"rate": 500}, intervals=tuple(seconds), duration=2.0)
+    assert page(short).read_outs[2]["values"][0] == ["500", "500", "-"]  # the grace
 
 
 def test_warnings_are_told() -> None:
@@ -293,7 +315,7 @@ def test_what_is_drawn_has_the_extremes_and_gaps_of_each_stretch() -> None:
         ([0.0], False, [0, 1]),
         ([1.0, 100.0], True, [1, 2, 5, 10, 20, 50, 100]),
         ([3.0, 800.0], True, [2, 5, 10, 20, 50, 100, 200, 500, 1000]),
-        ([4.0, 1e6], True, [1, 10, 100, 1e3, 1e4, 1e5, 1e6]),
+        ([4.0, 13e5], True, [10, 100, 1e3, 1e4, 1e5, 1e6]),
     ],
 )
 def test_scales_take_in_their_values(values: list[float], log: bool, ticks: list[float]) -> None:
@@ -301,7 +323,9 @@ def test_scales_take_in_their_values(values: list[float], log: bool, ticks: list
     assert scale.log == log
     assert found == pytest.approx(ticks)
     assert all(0 <= scale.at(one) <= 1 for one in values)
-    assert [scale.at(found[0]), scale.at(found[-1])] == pytest.approx([0, 1])
+    assert [scale.at(scale.low), scale.at(scale.high)] == [0, 1]
+    assert scale.low <= min(values)
+    assert scale.high >= max(values)
 
 
 # ---- the commands

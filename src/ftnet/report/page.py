@@ -59,15 +59,16 @@ def _content(
         "tiles": _tiles(result),
         "summary": [row for row in text.summary_rows(result) if row[0] in _BESIDE_TILES],
         "refused": result.percentiles_refused,
-        "curve": percentile_curve(result),
+        "curve": percentile_curve(result, outcomes),
         "latency": times({"response": result.response, "service": result.service}, _PERCENTS),
         "open_model": result.options.open_model,
+        "plan": result.plan,
         "over_time": [one for one in over_time if one],
         "phases": _phases(result.phases),
         "statuses": _statuses(result.statuses, result.counts.completed),
         "errors": _errors(result),
         "steps": _steps(result.steps),
-        "iterations": None if result.iterations is None else _fates(result.iterations),
+        "iterations": _iterations(result),
         "workers": [_worker(one) for one in result.workers],
         "health": _health(result, course),
     }
@@ -269,7 +270,7 @@ def _step(name: str, step: Step, decimals: int, longest: float) -> dict[str, Any
         "broken": bool(broken),
         "parts": _parts(text.shares(step.phases), mean / longest),
         "phases": _phases(step.phases),
-        "fates": _fates(n),
+        "fates": _fates(n, "begun"),
         "statuses": _statuses(step.statuses, n.completed),
         "checks": [
             {"text": told, "held": count(good), "broken": count(bad), "ok": not bad}
@@ -282,9 +283,15 @@ def _step(name: str, step: Step, decimals: int, longest: float) -> dict[str, Any
     }  # fmt: skip
 
 
-def _fates(n: Counts) -> list[tuple[str, str]]:
-    """What became of those that were due: name and number."""
-    rows = [("due", n.scheduled), ("completed", n.completed), ("failed", n.failed),
+def _iterations(result: Result) -> list[tuple[str, str]] | None:
+    if result.iterations is None:
+        return None
+    return _fates(result.iterations, "due" if result.options.open_model else "begun")
+
+
+def _fates(n: Counts, all_of_them: str) -> list[tuple[str, str]]:
+    """What became of them: name and number."""
+    rows = [(all_of_them, n.scheduled), ("completed", n.completed), ("failed", n.failed),
             ("wrong status", n.wrong_status), ("wrong length", n.wrong_length),
             ("wrong content", n.wrong_content),
             ("cut off at the end", n.unfinished), ("never begun", n.unsent)]  # fmt: skip
