@@ -554,6 +554,11 @@ def plan_command(commands: Subparsers) -> None:
     from ftnet.cli_plan import add_plan
 
     add_plan(commands)
+def merge_command(commands: Subparsers) -> None:
+    """``ftnet merge``: one result of load from several."""
+    from ftnet.cli_merge import add_merge
+
+    add_merge(commands)
 
 
 def serve_command(commands: Subparsers) -> None:
@@ -561,6 +566,13 @@ def serve_command(commands: Subparsers) -> None:
     from ftnet.cli_serve import add_serve
 
     add_serve(commands)
+
+
+def report_command(commands: Subparsers) -> None:
+    """``ftnet report``: the result of a load run as an HTML page."""
+    from ftnet.cli_report import add_report
+
+    add_report(commands)
 
 
 def doctor_command(commands: Subparsers) -> None:
@@ -597,6 +609,8 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     udp_command,
     load_command,
     plan_command,
+    report_command,
+    merge_command,
     serve_command,
     doctor_command,
 )

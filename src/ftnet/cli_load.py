@@ -115,7 +115,11 @@ def _add_load_options(parser: argparse.ArgumentParser) -> None:
         help="for requests that are under way at the end (default: 5s)")  # fmt: skip
     add("--workers", metavar="N", type=amount,
         help="threads that send, each with its share of connections and rate (default:"
-        " 1)")  # fmt: skip
+        " 1); with the two below, of each process")  # fmt: skip
+    add("--local-workers", metavar="N", type=amount,
+        help="processes that carry the run out together; needs ftnet[cluster]")  # fmt: skip
+    add("--cluster", metavar="ADDRESS",
+        help="the workers of a dask scheduler, as tcp://10.0.0.1:8786, do (docs/cluster.md)")  # fmt: skip
     add("--late-after", metavar="TIME", type=span, help="what counts as late (default: 1ms)")
 
 
@@ -142,6 +146,9 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     add("--json", metavar="FILE", nargs="?", const="-",
         help="write all of the result as one JSON object to FILE, or to stdout: times in s, but"
         " percentiles in ns, histograms as HdrHistogram V2, every second, the checks")  # fmt: skip
+    add("--html", metavar="FILE",
+        help="write a report as one HTML page, with plots and without network, to FILE or, as -,"
+        " to stdout (needs pip install 'ftnet[report]')")  # fmt: skip
     add("-q", "--quiet", action="store_true", help="show nothing while it runs")
     add("-s", "--silent", action="store_true", help="no report either, no error messages")
 

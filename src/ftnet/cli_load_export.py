@@ -26,7 +26,7 @@ _ADDRESS = re.compile(r"(?:(\[[^\]]+\]|[^:\[\]]+):)?(\d{1,5})")
 
 def stdout_taken(args: argparse.Namespace) -> bool:
     """Whether one of the options writes to stdout; CommandError: more than one does."""
-    taken = [f"--{name}" for name in ("json", *_FILES) if getattr(args, name) == "-"]
+    taken = [f"--{name}" for name in ("json", "html", *_FILES) if getattr(args, name) == "-"]
     if len(taken) > 1:
         raise cli.CommandError(cli.USAGE, f"{' and '.join(taken)} can't both go to stdout")
     return bool(taken)

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
 from ftnet import cli, cli_load_report
@@ -20,6 +21,8 @@ from ftnet.terminal import Style
 
 if TYPE_CHECKING:
     import argparse
+
+    from ftnet.load.cluster import Cluster
 
 CHECKS_FAILED, INVALID = 1, 3
 _TICK: Final = 0.1  # s
@@ -46,20 +49,21 @@ def run(args: argparse.Namespace) -> int:
     """
     options, checks = _asked(args)
     out = sys.stderr if stdout_taken(args) else sys.stdout
-    sink = _sink(args.json)
+    sinks = _sinks(args)
     try:
         quiet = args.quiet or args.silent
-        with Exports(args, checks) as exports:
-            result = carried_out(options, view_on(out, options, quiet=quiet), exports)
+        with connected(args) as cluster, Exports(args, checks) as exports:
+            view = view_on(out, options, quiet=quiet)
+            result = carried_out(options, view, exports, cluster)
         outcomes = [check.judge(result) for check in checks]
         if not args.silent:
             _report(result, outcomes, out)
-        if sink is not None:
-            _write(sink, document(result, outcomes), args.json)
-            sink = None
+        for name in tuple(sinks):
+            content = _CONTENTS[name](result, outcomes)
+            written(sinks.pop(name), content, getattr(args, name))
         exports.judge()
     finally:
-        if sink is not None:
+        for sink in sinks.values():
             sink.discard()
     return code(result, outcomes)
 
@@ -77,6 +81,19 @@ def code(result: Result, outcomes: list[Outcome]) -> int:
 def document(result: Result, outcomes: list[Outcome]) -> dict[str, Any]:
     """What ``--json`` writes."""
     return {**result.to_dict(), "checks": [one.to_dict() for one in outcomes]}
+
+
+def _page(result: Result, outcomes: list[Outcome]) -> bytes:
+    from ftnet.cli_report import page, versions
+
+    return page(result, outcomes, versions())
+
+
+#: What is written at the end, by option.
+_CONTENTS: Final[dict[str, Callable[[Result, list[Outcome]], bytes]]] = {
+    "json": lambda result, outcomes: json.dumps(document(result, outcomes)).encode() + b"\n",
+    "html": _page,
+}
 
 
 # ---- what is asked for
@@ -167,10 +184,27 @@ def _joined(name: str, values: list[str]) -> str:
     return ("; " if name.lower() == "cookie" else ", ").join(values)
 
 
-def _sink(path: str | None) -> Sink | None:
-    """Where ``--json`` goes; it is opened before anything is sent."""
-    if path is None:
-        return None
+def _sinks(args: argparse.Namespace) -> dict[str, Sink]:
+    """Where ``--json`` and ``--html`` go; they are opened before anything is sent."""
+    if args.html is not None:
+        from ftnet.cli_report import needs_jinja2
+
+        needs_jinja2("--html")
+    sinks: dict[str, Sink] = {}
+    try:
+        for name in _CONTENTS:
+            path = getattr(args, name)
+            if path is not None:
+                sinks[name] = sink_to(path)
+    except BaseException:
+        for sink in sinks.values():
+            sink.discard()
+        raise
+    return sinks
+
+
+def sink_to(path: str) -> Sink:
+    """A new file, or stdout for ``-``. CommandError: it can't be made."""
     if path == "-":
         return StreamSink(sys.stdout.buffer, guarded=False)
     try:
@@ -182,11 +216,38 @@ def _sink(path: str | None) -> Sink | None:
 # ---- the run
 
 
-def carried_out(options: Options, view: View, exports: Exports) -> Result:
+def connected(args: argparse.Namespace) -> AbstractContextManager[Cluster | None]:
+    """The processes that are to carry the run out, if not this one."""
+    if args.cluster is None and args.local_workers is None:
+        return nullcontext()
+    if args.cluster is not None and args.local_workers is not None:
+        raise cli.CommandError(cli.USAGE, "--cluster and --local-workers exclude each other")
+    from ftnet.load.cluster import Cluster, ClusterError
+
+    try:
+        return Cluster(args.cluster, local_workers=args.local_workers or 0)
+    except ClusterError as error:
+        raise cli.CommandError(INVALID, f"the run can't start: {error}") from None
+
+
+def _started(options: Options, exports: Exports, cluster: Cluster | None) -> Run:
+    if cluster is None:
+        return Run(options, observers=exports.observers)
+    from ftnet.load.cluster import ClusterError, ClusterRun
+
+    try:
+        return ClusterRun(options, cluster, exports.observers)
+    except ClusterError as error:
+        raise cli.CommandError(INVALID, f"the run can't start: {error}") from None
+
+
+def carried_out(
+    options: Options, view: View, exports: Exports, cluster: Cluster | None = None
+) -> Result:
     """Runs to the end, or to Ctrl-C; KeyboardInterrupt at the second one."""
     with _Interrupts() as interrupts:
         try:
-            under_way = Run(options, observers=exports.observers)
+            under_way = _started(options, exports, cluster)
         except OSError as error:
             raise cli.CommandError(INVALID, f"the run can't start: {error}") from None
         try:
@@ -246,9 +307,10 @@ def _report(result: Result, outcomes: list[Outcome], out: TextIO) -> None:
         cli.say(line, out)
 
 
-def _write(sink: Sink, content: dict[str, Any], path: str) -> None:
+def written(sink: Sink, content: bytes, path: str) -> None:
+    """Writes the whole, or nothing. CommandError: that can't be done."""
     try:
-        sink.write(json.dumps(content).encode() + b"\n")
+        sink.write(content)
         sink.finish()
     except BrokenPipeError:
         raise
