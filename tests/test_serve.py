@@ -192,6 +192,14 @@ def test_it_takes_more_connections_than_a_shell_allows_files() -> None:
             assert client.get("/hello").status_code == 200
 
 
+def test_a_slower_release_takes_longer_for_everything() -> None:
+    with serving("--slower", "50ms") as served, served.client as client:
+        for path in ("/hello", "/work"):
+            begin = time.monotonic()
+            assert client.get(path).status_code == 200
+            assert time.monotonic() - begin >= 0.05
+
+
 # ---- the endpoints
 
 
