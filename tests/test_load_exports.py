@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
+import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -343,7 +347,7 @@ def test_a_disk_that_is_full_is_told_and_nothing_else_lost(kind: type[Output]) -
 # ---- the command
 
 
-ENDLESS = ("-s", "--rate", "50", "--duration", "1h")
+ENDLESS = ("-s", "--rate", "50", "--duration", "1m")
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -425,3 +429,35 @@ def test_a_reader_of_lines_that_leaves_ends_the_run() -> None:
             assert process.stdout is not None
             process.stdout.close()
             assert process.wait(LIMIT) == 23
+
+
+def test_ctrl_c_ends_it_though_nobody_reads_the_lines() -> None:
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writes, bytes(4096))
+    os.set_blocking(writes, True)
+    asked = threading.Event()
+
+    def answers(number: int) -> bytes:
+        asked.set()
+        return OK
+
+    with CountingServer(answers) as server, open(reads, "rb"):
+        process = subprocess.Popen(
+            [*COMMAND, "load", *ENDLESS[1:], "--ndjson", "-", server.url],
+            env=environment(), stdout=writes, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        os.close(writes)
+        with process:
+            try:
+                assert asked.wait(LIMIT)
+                assert process.stderr is not None
+                process.send_signal(signal.SIGINT)
+                assert process.stderr.readline().startswith("ftnet: ending: ")
+                process.send_signal(signal.SIGINT)
+                assert process.wait(LIMIT) == 130
+                assert process.stderr.read() == ""
+            finally:
+                process.kill()
