@@ -288,9 +288,17 @@ def test_curves_are_between_their_slots() -> None:
 def test_distances_of_shifted_values() -> None:
     one = Curve(histogram(range(1 * MS, 2 * MS, 1000)))
     other = Curve(histogram(range(2 * MS, 3 * MS, 1000)))
-    distance, area = distances(one, other)
-    assert distance == 1
-    assert area == pytest.approx(MS, rel=1e-3)
+    found = distances(one, other)
+    assert (found.greatest, found.upper) == (1, 1)
+    assert found.area == pytest.approx(MS, rel=1e-3)
+
+
+def test_what_differs_below_the_median_is_no_distance_above_it() -> None:
+    slow = [*range(10 * MS, 11 * MS, 1000)]
+    fast, faster = [3 * MS] * 1000, [2 * MS] * 1000
+    found = distances(Curve(histogram(slow + fast)), Curve(histogram(slow + faster)))
+    assert found.greatest == pytest.approx(0.5)
+    assert found.upper < 0.01
 
 
 def test_the_share_below_of_a_second_like_all_is_that_of_all() -> None:
