@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftnet.plan import jsonpath
@@ -147,6 +147,7 @@ QUOTED, ESCAPED = r"(['\\])", r"\\\1"
 _KEYS = st.lists(st.text() | st.integers(0, 3), max_size=4)
 
 
+@settings(max_examples=50, deadline=None)
 @given(_KEYS, st.integers())
 def test_a_path_finds_what_was_put_there(keys: list[str | int], value: int) -> None:
     made: Any = value
@@ -251,6 +252,7 @@ def test_a_strange_answer_does_not_hold(body: bytes | None) -> None:
     assert not any(held(expect, came, x=1))
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.binary(), st.binary())
 def test_no_answer_makes_it_raise(raw: bytes, body: bytes) -> None:
     expect = {"json:$.a[0]": 1, "header:a": "b", "regex:(a)?b": "a", "body": "x", "length": 1}

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftnet import plan
@@ -314,8 +314,13 @@ STEPS = [
     (GET + "file = 'a'", "6: scenario.s.step.1.file: unknown key; did you mean 'body_file'"),
     ("upload = '/'", "4: scenario.s.step.1: file is missing"),
     ("download = 'x://y'", "5: scenario.s.step.1.download: must be"),
-    ("websocket = '/chat'", "it must be an absolute ws or wss URL"),
+    ("websocket = 'chat.example'\n[settings]\nx = 1", "settings.x: unknown setting"),
+    (
+        "tcp = 'h:1'\nactions = [{send = 'a', name = 'x'}, {receive = true, name = 'x'}]",
+        "two actions",
+    ),
     ("websocket = 'http://h'", "has a wrong scheme, got 'http'"),
+    ("websocket = '/a b'", "must not hold a space"),
     ("websocket = 'ws://h'\nactions = [{}]", "6: scenario.s.step.1.actions.1: an action has one"),
     ("tcp = 'h:1'\nactions = [{send = 'a', close = true}]", "got send and close"),
     ("tcp = 'h:1'\nactions = [\n{send = 'a', expect = {body = 'a'}}]", "7: scenario.s.step.1.act"),
@@ -383,6 +388,23 @@ step = [{request = "/${id}"}]
     ]
 
 
+def test_a_step_that_needs_nothing_of_the_plan_is_not_asked_for_it(tmp_path: Path) -> None:
+    text = """\
+base_url = "http://${host}/"
+header = {Authorization = "${token}"}
+[[scenario]]
+name = "a"
+step = [
+  {request = "http://other/", header = {authorization = "mine"}, extract = {host = "body"}},
+  {websocket = "live"},
+]
+"""
+    made = plan.read(write(tmp_path, text))
+    first = made.scenario[0].step[0]
+    assert isinstance(first, model.Http)
+    assert made.header_with(first.header) == {"authorization": "mine"}
+
+
 def test_a_python_function_may_define_anything(tmp_path: Path) -> None:
     (tmp_path / "steps.py").write_text("def sign(user):\n    user.variables['a'] = 1\n")
     text = BASE + STEP + "python = 'steps.py:sign'\n[[scenario.step]]\nrequest = '/${a}'\n"
@@ -446,6 +468,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(_JSON)
 def test_nothing_but_a_plan_error_comes_of_nonsense(value: Any) -> None:
     with pytest.raises(PlanError):

@@ -111,7 +111,7 @@ class HttpWork(Work):
         self._timeout = shop.timeout(step) * 1000.0
         self._body, content_type = _body_of(step, shop)
         self._with_body = self._body is not None or self._method in ("POST", "PUT")
-        header = {**plan.header, **step.header}
+        header = plan.header_with(step.header)
         if content_type and not any(one.lower() == "content-type" for one in header):
             header["Content-Type"] = content_type
         self._header: _Header = {key: templates.compile(text) for key, text in header.items()}

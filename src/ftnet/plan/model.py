@@ -137,9 +137,9 @@ class Action(_Struct, frozen=True, kw_only=True):
 class WebSocket(_Step, frozen=True, kw_only=True):
     """Opens a WebSocket, does things on it, and closes it."""
 
-    websocket: str  #: absolute
+    websocket: str  #: absolute, or relative to the plan's base_url
     actions: tuple[Action, ...] = ()  #: one after the other
-    header: dict[str, str] = {}  #: of the opening handshake, beside the plan's
+    header: dict[str, str] = {}  #: of the opening handshake; the plan's is not sent
     protocols: tuple[str, ...] = ()  #: that are offered
 
 
@@ -187,7 +187,7 @@ class Plan(_Struct, frozen=True, kw_only=True):
 
     name: str = ""  #: default: the file's name
     base_url: str = ""  #: what URLs of steps are relative to; one with / first is from its root
-    header: dict[str, str] = {}  #: of every HTTP request
+    header: dict[str, str] = {}  #: of every request, download and upload
     timeout: float = 30.0  #: s for one step
     variables: dict[str, Any] = {}  #: that every iteration begins with; may hold ${env(NAME)}
     data: dict[str, Feed] = {}  #: ${NAME.COLUMN}
@@ -211,6 +211,12 @@ class Plan(_Struct, frozen=True, kw_only=True):
                 actions = getattr(step, "actions", ())
                 out += [(_unique(f"{name}: {a.name}", seen), a) for a in actions if a.name]
         return tuple(out)
+
+    def header_with(self, own: dict[str, str]) -> dict[str, str]:
+        """The header of a step: its own fields stand for the plan's of the same names."""
+        names = {name.lower() for name in own}
+        shared = {name: text for name, text in self.header.items() if name.lower() not in names}
+        return shared | own
 
     @property
     def target(self) -> str:
@@ -237,6 +243,6 @@ def kind_of(step: Step | Action) -> str:
 def does(step: Step) -> str:
     """What a step without a name is called."""
     if isinstance(step, Http):
-        return step.request if " " in step.request else f"GET {step.request}"
+        return " ".join(split_request(step.request))
     kind = kind_of(step)
     return f"{kind} {getattr(step, kind)}"

@@ -190,13 +190,13 @@ class _Reader:
             if self._is_table(one, at):
                 feed = self._struct(Feed, one, at)
                 if feed is not None:
-                    self._open(feed, at)
+                    self._open(name, feed, at)
                     out[name] = feed
         return out
 
-    def _open(self, feed: Feed, path: Path) -> None:
+    def _open(self, name: str, feed: Feed, path: Path) -> None:
         try:
-            open_rows(os.path.join(self._place.folder, feed.file))
+            open_rows(os.path.join(self._place.folder, feed.file), f"{name}.")
         except FeedError as error:
             line = f"line {error.line}: " if error.line else ""
             self._problems.add((*path, "file"), f"{feed.file}: {line}{error.reason}")
@@ -247,15 +247,22 @@ class _Reader:
 
     def _check_names(self, scenarios: Any) -> None:
         """No two scenarios have the same name, and no two steps: they are counted by it."""
-        for what, named in (
-            ("scenarios", _names(scenarios)),
-            ("steps of the plan", _names_of_steps(scenarios)),
-        ):
-            seen: set[str] = set()
-            for path, name in named:
-                if name in seen:
-                    self._problems.add((*path, "name"), f"two {what} are called {name!r}")
-                seen.add(name)
+        self._once("scenarios", _names(scenarios, ("scenario",)))
+        steps: list[tuple[Path, str]] = []
+        for at, scenario in _tables(scenarios):
+            path: Path = ("scenario", at, "step")
+            steps += _names(scenario.get("step"), path)
+            for number, step in _tables(scenario.get("step")):
+                actions = _names(step.get("actions"), (*path, number, "actions"))
+                self._once("actions of the step", actions)
+        self._once("steps of the plan", steps)
+
+    def _once(self, what: str, named: Iterable[tuple[Path, str]]) -> None:
+        seen: set[str] = set()
+        for path, name in named:
+            if name in seen:
+                self._problems.add((*path, "name"), f"two {what} are called {name!r}")
+            seen.add(name)
 
     def step(self, given: Any, path: Path) -> Step | None:
         """One step."""
@@ -351,20 +358,11 @@ def _no_kind(given: dict[str, Any], kinds: list[str]) -> str:
     return f"{takes}, got {', '.join(given) or 'nothing'}{''.join(near[:1])}"
 
 
-def _names(given: Any, path: Path = ("scenario",)) -> Iterator[tuple[Path, str]]:
+def _names(given: Any, path: Path) -> Iterator[tuple[Path, str]]:
     """Names in a list of tables, and of which of them."""
     for at, one in _tables(given):
         if isinstance(one.get("name"), str):
             yield (*path, at), one["name"]
-
-
-def _names_of_steps(scenarios: Any) -> Iterator[tuple[Path, str]]:
-    """Names that steps and actions were given."""
-    for at, scenario in _tables(scenarios):
-        steps: Path = ("scenario", at, "step")
-        yield from _names(scenario.get("step"), steps)
-        for number, step in _tables(scenario.get("step")):
-            yield from _names(step.get("actions"), (*steps, number, "actions"))
 
 
 def _tables(given: Any) -> list[tuple[int, dict[str, Any]]]:
