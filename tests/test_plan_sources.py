@@ -152,6 +152,8 @@ def test_a_browsers_har_becomes_a_plan(tmp_path: Path) -> None:
         "GET https://shop.example/cut: it was not answered",
         "OPTIONS https://shop.example/api: the browser's question before another request",
         "the body of POST https://shop.example/photo: it is not text, or was not kept",
+        "Authorization of 1 request",
+        "Cookie of 9 requests",
     ]
     assert "s3cret" not in plan.to_toml(made)
 
