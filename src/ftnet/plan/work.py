@@ -56,10 +56,11 @@ class Work:
         #: the one status that is right, where no more is said of it; 0: `expected` has it
         self.status = wanted if isinstance(wanted, int) else 0
         rest = {k: v for k, v in step.expect.items() if k != "status"} if self.status else None
-        self.expected: tuple[Expectation, ...] = expectations(step.expect if rest is None else rest)
+        rest = step.expect if rest is None else rest
+        self.expected: tuple[Expectation, ...] = expectations(rest, step.extract)
         self.extract: Callable[[Answer, dict[str, Any]], None] | None = None
         if step.extract:
-            self.extract = extractions(step.extract)
+            self.extract = extractions(step.extract, step.expect)
         when = "" if isinstance(step, Action) else step.when
         self.when = templates.compile(when) if when else None
 
