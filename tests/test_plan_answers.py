@@ -141,7 +141,7 @@ _ANY = st.recursive(
 _PATHS = st.lists(st.sampled_from([".a", ".b", "[0]", "[-1]", "[*]"]), max_size=3).map("".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(_ANY, st.lists(_PATHS, min_size=1, max_size=3))
 def test_what_is_decoded_in_part_is_what_is_there(value: Any, paths: list[str]) -> None:
     """Whatever the paths of a step are, each finds what it would find in the whole."""

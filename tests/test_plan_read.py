@@ -332,6 +332,16 @@ STEPS = [
         "tcp = 'h:1'\nactions = [{send = '${got}'}, {receive = 1, extract = {got = 'body'}}]",
         "step 1 extracts it, which is not before",
     ),
+    (
+        "tcp = 'h:1'\nexpect = {body = 'a'}",
+        "6: scenario.s.step.1.expect: goes elsewhere: to an act",
+    ),
+    ("python = 'json:dumps'\nextract = {a = 'body'}", "extract: goes elsewhere: to the steps"),
+    (
+        "udp = 'h:1'\nactions = [{receive = true, expect = {status = 200}}]",
+        "expect.status: what is",
+    ),
+    ("udp = 'h:1'\nactions = [{receive = true, extract = {a = 'header:b'}}]", "extract.a: what is"),
     ("tcp = 'h'", '5: scenario.s.step.1.tcp: must be "HOST:PORT", got "h"'),
     ("udp = 'h:1/x'", 'must be "HOST:PORT"'),
     ("udp = 'h:70000'", "the port is not a number from 0 to 65535"),
@@ -342,6 +352,7 @@ STEPS = [
     (GET + SECOND.replace("'t'", "'s'"), "7: scenario.s.name: two scenarios are called 's'"),
     (GET + SECOND + "weight = 0", "9: scenario.t.weight: must be a number > 0, got 0"),
     (GET + SECOND + "weight = 1\nload = {}", "9: scenario.t.weight: is for scenarios without a"),
+    (GET + SECOND + "load = {warmup = 1}", "9: scenario.t.load.warmup: is the same for all"),
     (GET + "name = 'a'\n[[scenario.step]]\nname = 'a'\n" + GET, "8: scenario.s.step.2.name: two"),
 ]
 

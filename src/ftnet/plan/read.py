@@ -35,6 +35,11 @@ KINDS: Final[dict[str, type[Any]]] = {
     "python": model.Python,
 }
 _DOES: Final = ("send", "send_hex", "receive", "close")
+#: Steps that get no answer of their own, and where it is said what must hold instead.
+_ELSEWHERE: Final[dict[type[Any], str]] = {
+    **dict.fromkeys((model.WebSocket, model.Tcp, model.Udp), "to an action that receives"),
+    model.Python: "to the steps that the function gives",
+}
 _BODIES: Final = ("body", "body_file", "json", "form")
 #: Settings of a Client that are keys of the plan itself, or make no sense in one.
 _OWN_SETTINGS: Final = {
@@ -237,6 +242,9 @@ class _Reader:
         name = given.get("name")
         if isinstance(name, str) and isinstance(path[-1], int):
             self._problems.name_scenario(path[-1], name)
+        if "warmup" in _entries(given, "load"):
+            reason = "is the same for all scenarios: say it in the plan's load"
+            self._problems.add((*path, "load", "warmup"), reason)
         if "load" in given and "weight" in given:
             reason = "is for scenarios without a load of their own; leave out one of the two"
             self._problems.add((*path, "weight"), reason)
@@ -277,6 +285,9 @@ class _Reader:
         if kind is model.Http and len(bodies) > 1:
             reason = f"the step has {bodies[0]} already: one body is all that a request has"
             self._problems.add((*path, bodies[1]), reason)
+        for key in ("expect", "extract"):
+            if key in given and kind in _ELSEWHERE:
+                self._problems.add((*path, key), f"goes elsewhere: {_ELSEWHERE[kind]}")
         made: Step | None = self._struct(kind, given, path, actions=self._actions)
         return made
 
@@ -294,6 +305,12 @@ class _Reader:
             if key in given and does and "receive" not in does:
                 reason = f"there is nothing to look at: the action is {does[0]}, not receive"
                 self._problems.add((*path, key), reason)
+        looked_at = [("expect", key, key) for key in _entries(given, "expect")]
+        looked_at += [("extract", key, what) for key, what in _entries(given, "extract").items()]
+        for table, key, what in looked_at:
+            if str(what).partition(":")[0] in ("status", "header"):
+                reason = "what is received on a socket has no status and no header"
+                self._problems.add((*path, table, key), reason)
         made: Action | None = self._struct(Action, given, path)
         return made
 
@@ -363,6 +380,12 @@ def _names(given: Any, path: Path) -> Iterator[tuple[Path, str]]:
     for at, one in _tables(given):
         if isinstance(one.get("name"), str):
             yield (*path, at), one["name"]
+
+
+def _entries(given: dict[str, Any], key: str) -> dict[str, Any]:
+    """What is in a table of a table."""
+    table = given.get(key)
+    return table if isinstance(table, dict) else {}
 
 
 def _tables(given: Any) -> list[tuple[int, dict[str, Any]]]:
