@@ -95,8 +95,9 @@ def add_load(commands: Subparsers) -> None:
 def _add_load_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("load").add_argument
     add("--plan", metavar="FILE",
-        help="carry out what FILE says virtual users do (see: ftnet plan --help), in place of a"
-        " URL: -c are users then, and rates and numbers are of iterations")  # fmt: skip
+        help="carry out what FILE says virtual users do, in place of a URL: a plan, a HAR file, a"
+        " list of URLs or curl commands, OpenAPI (see: ftnet plan --help); -c are users then, and"
+        " rates and numbers are of iterations")  # fmt: skip
     add("-c", "--connections", metavar="N", type=amount, help="open at once (default: 64)")
     add("--rate", metavar="N", type=rate, help="requests a second that are due: open model")
     add("--stages", metavar="TIME:RATE,...", type=stages, action="extend", default=[],
