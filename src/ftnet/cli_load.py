@@ -33,7 +33,7 @@ _EPILOG = """\
 output:
   stdout has the report; while it runs, a terminal shows how it goes, and a file or pipe gets one
   line a second: KEY=VALUE with - for what there is none of; rates a second, times as the key ends
-  (_s, _ms). With --json to stdout, all of that goes to stderr.
+  (_s, _ms). With --json, --ndjson or another file to stdout, all of that goes to stderr.
   response   from when the request was due to the last byte of the answer
   service    from the first byte of the request to the last byte of the answer
   late sends requests that were sent more than 1 ms (--late-after) after they were due: there was
@@ -61,11 +61,12 @@ examples:
   ftnet load --rate 100 --requests 10k --data-json @order.json --expect 201 URL
   ftnet load --h2 -c 8 --streams 100 -k https://localhost/
   ftnet load --json --quiet URL | jq .response.p99        nanoseconds
+  ftnet load --rate 1k --ndjson run.ndjson --hdr run.hlog --prometheus 9464 URL
   ftnet load --plan shop.toml --rate 200 --duration 1m    what users do, 200 times a second
 
 exit codes:
   0 done   1 a check failed, or nothing was answered   2 usage: an option, the URL or a file
-  3 the run is INVALID, whatever its checks say   23 can't write
+  3 the run is INVALID, whatever its checks say   23 can't write or send
   130 interrupted (Ctrl-C or SIGTERM: the run ends, the report is of what there was; a second one
   does not wait and reports nothing)
 """
@@ -146,6 +147,9 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     add("--json", metavar="FILE", nargs="?", const="-",
         help="write all of the result as one JSON object to FILE, or to stdout: times in s, but"
         " percentiles in ns, histograms as HdrHistogram V2, every second, the checks")  # fmt: skip
+    add("--html", metavar="FILE",
+        help="write a report as one HTML page, with plots and without network, to FILE or, as -,"
+        " to stdout (needs pip install 'ftnet[report]')")  # fmt: skip
     add("-q", "--quiet", action="store_true", help="show nothing while it runs")
     add("-s", "--silent", action="store_true", help="no report either, no error messages")
 
@@ -162,6 +166,12 @@ def _add_export_options(parser: argparse.ArgumentParser) -> None:
     add("--hgrm", metavar="FILE",
         help="at the end: percentiles of the response time, ms, for HdrHistogram's"
         " plotters")  # fmt: skip
+    add("--prometheus", metavar="[HOST:]PORT",
+        help="serve /metrics to Prometheus until the end (HOST: 127.0.0.1; pip install"
+        " 'ftnet[prometheus]')")  # fmt: skip
+    add("--otel", action="store_true",
+        help="send metrics to an OpenTelemetry collector after each second, as the environment"
+        " variables OTEL_EXPORTER_OTLP_... say (pip install 'ftnet[otel]')")  # fmt: skip
 
 
 def _add_connection_options(parser: argparse.ArgumentParser) -> None:

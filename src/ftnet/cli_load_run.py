@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """
     options, checks = _asked(args)
     out = sys.stderr if stdout_taken(args) else sys.stdout
-    sink = _sink(args.json)
+    sinks = _sinks(args)
     try:
         quiet = args.quiet or args.silent
         with connected(args) as cluster, Exports(args, checks) as exports:
@@ -58,12 +58,12 @@ def run(args: argparse.Namespace) -> int:
         outcomes = [check.judge(result) for check in checks]
         if not args.silent:
             _report(result, outcomes, out)
-        if sink is not None:
-            _write(sink, document(result, outcomes), args.json)
-            sink = None
+        for name in tuple(sinks):
+            content = _CONTENTS[name](result, outcomes)
+            written(sinks.pop(name), content, getattr(args, name))
         exports.judge()
     finally:
-        if sink is not None:
+        for sink in sinks.values():
             sink.discard()
     return code(result, outcomes)
 
@@ -81,6 +81,19 @@ def code(result: Result, outcomes: list[Outcome]) -> int:
 def document(result: Result, outcomes: list[Outcome]) -> dict[str, Any]:
     """What ``--json`` writes."""
     return {**result.to_dict(), "checks": [one.to_dict() for one in outcomes]}
+
+
+def _page(result: Result, outcomes: list[Outcome]) -> bytes:
+    from ftnet.cli_report import page, versions
+
+    return page(result, outcomes, versions())
+
+
+#: What is written at the end, by option.
+_CONTENTS: Final[dict[str, Callable[[Result, list[Outcome]], bytes]]] = {
+    "json": lambda result, outcomes: json.dumps(document(result, outcomes)).encode() + b"\n",
+    "html": _page,
+}
 
 
 # ---- what is asked for
@@ -171,10 +184,27 @@ def _joined(name: str, values: list[str]) -> str:
     return ("; " if name.lower() == "cookie" else ", ").join(values)
 
 
-def _sink(path: str | None) -> Sink | None:
-    """Where ``--json`` goes; it is opened before anything is sent."""
-    if path is None:
-        return None
+def _sinks(args: argparse.Namespace) -> dict[str, Sink]:
+    """Where ``--json`` and ``--html`` go; they are opened before anything is sent."""
+    if args.html is not None:
+        from ftnet.cli_report import needs_jinja2
+
+        needs_jinja2("--html")
+    sinks: dict[str, Sink] = {}
+    try:
+        for name in _CONTENTS:
+            path = getattr(args, name)
+            if path is not None:
+                sinks[name] = sink_to(path)
+    except BaseException:
+        for sink in sinks.values():
+            sink.discard()
+        raise
+    return sinks
+
+
+def sink_to(path: str) -> Sink:
+    """A new file, or stdout for ``-``. CommandError: it can't be made."""
     if path == "-":
         return StreamSink(sys.stdout.buffer, guarded=False)
     try:
@@ -277,9 +307,10 @@ def _report(result: Result, outcomes: list[Outcome], out: TextIO) -> None:
         cli.say(line, out)
 
 
-def _write(sink: Sink, content: dict[str, Any], path: str) -> None:
+def written(sink: Sink, content: bytes, path: str) -> None:
+    """Writes the whole, or nothing. CommandError: that can't be done."""
     try:
-        sink.write(json.dumps(content).encode() + b"\n")
+        sink.write(content)
         sink.finish()
     except BrokenPipeError:
         raise

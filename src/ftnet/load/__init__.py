@@ -13,7 +13,8 @@
     run.snapshot().last.response.percentile(99)  # of the last second
     result = await run                            # or run.result(timeout)
 
-    load.read("run.json").response                # what `ftnet load --json run.json` wrote
+    before = load.read("run.json")                # what `ftnet load --json run.json` wrote
+    print(load.compare(before, result).verdict)   # is it worse now, beyond chance?
 
 Nothing of a request is done in Python: it is scheduled, sent, received, checked and recorded by the
 engine, in a thread of its own for each worker.
@@ -28,6 +29,8 @@ All times that go in and come out are seconds, but histograms, which are nanosec
 
 from __future__ import annotations
 
+from ftnet.load.comparison import Change, Comparison, compare
+from ftnet.load.merging import merge
 from ftnet.load.options import Options
 from ftnet.load.reader import read
 from ftnet.load.result import (
@@ -44,6 +47,8 @@ from ftnet.load.result import (
 from ftnet.load.run import Run, run, start
 
 __all__ = [
+    "Change",
+    "Comparison",
     "Counts",
     "Failure",
     "Interval",
@@ -55,6 +60,8 @@ __all__ = [
     "Summary",
     "Verdict",
     "Worker",
+    "compare",
+    "merge",
     "read",
     "run",
     "start",

@@ -127,12 +127,13 @@ def steps_of(options: Options, books: Books) -> dict[str, Step]:
     from ftnet.plan.model import kind_of
 
     out = {}
-    for name, step in options.plan.named():
+    kinds = {name: kind_of(step) for name, step in options.plan.named()}
+    for name in dict.fromkeys([*kinds, *books.steps]):  # those that functions made up come last
         tally = books.steps.get(name)
         if tally is None:
             tally = Tally()
         out[name] = Step(
-            kind=kind_of(step),
+            kind=kinds.get(name, "step"),
             counts=counts_of(tally),
             errors=failures_of(tally),
             statuses=tally.statuses(),

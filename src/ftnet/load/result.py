@@ -191,7 +191,9 @@ class Snapshot:
 class Step:
     """What a run has found of one step of its plan; histograms as in `Result`."""
 
-    kind: str  #: "http", "upload", "download", "websocket", "tcp", "udp", "python"
+    #: "http", "upload", "download", "websocket", "tcp", "udp", "python"; "action" for one on a
+    #: socket, which is no request of its own; "step" for what a Python function has made up
+    kind: str
     counts: Counts  #: `scheduled`: how often it was begun
     errors: tuple[Failure, ...]  #: the most frequent first
     statuses: Mapping[int, int]  #: responses by status; {} where there is no such thing

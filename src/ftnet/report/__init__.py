@@ -34,13 +34,14 @@ def render(
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     style, script = _own("report.css"), _own("report.js")
-    return environment.from_string(_own("report.html.j2")).render(
+    made = environment.from_string(_own("report.html.j2")).render(
         page.content(result, outcomes, versions or {}),
         style=style,
         script=script,
         style_hash=_hash(style),
         script_hash=_hash(script),
     )
+    return made.lstrip()
 
 
 def _own(name: str) -> str:
