@@ -80,11 +80,9 @@ def _title(result: Result) -> str:
 
 def _says(result: Result) -> str:
     if not result.valid:
-        return "The generator was the limit, not the server."
-    return re.sub(r"(?<=\d) (?=\D)", "\N{NO-BREAK SPACE}", text.headline(result)[1])
         told = text.headline(result)[1]
         return f"{told[0].upper()}{told[1:].rstrip(':')}."
-    return text.headline(result)[1]
+    return re.sub(r"(?<=\d) (?=\D)", "\N{NO-BREAK SPACE}", text.headline(result)[1])
 
 
 def _check(one: Outcome) -> dict[str, Any]:
