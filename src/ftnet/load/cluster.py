@@ -51,6 +51,7 @@ SILENCE: Final = 5.0  # s without a word after which a worker is lost
 _ANSWER: Final = 10.0  # s for an answer while a run is being prepared
 _PROBES: Final = 10  # of each worker's clock, of which the quickest counts
 _AGAIN: Final = 0.25  # s until a worker that can't be reached is asked again
+_LOOKS: Final = 4  # for it meanwhile
 _LEAVE: Final = 3.0  # s that a local worker may take to end
 _SLEPT: Final = 500_000_000  # ns after its time when a timeout comes because nothing came here
 _NEVER: Final = 2**63 - 1
@@ -526,16 +527,17 @@ class ClusterShare:
         return ""
 
     async def _looked_for(self, member: _Member, error: OSError) -> str:
-        """It could not be reached: is it there at all?"""
-        try:
-            known = await asyncio.wait_for(self._cluster.known(), SILENCE)
-        except OSError as unknown:
-            known, error = {member.address: ""}, unknown
-        if member.address not in known:
-            return "its process ended, or its connection broke"
+        """It could not be reached: is it there at all? The scheduler may know a little later."""
+        for _ in range(_LOOKS):
+            try:
+                known = await asyncio.wait_for(self._cluster.known(), SILENCE)
+            except OSError as unknown:
+                known, error = {member.address: ""}, unknown
+            if member.address not in known:
+                return "its process ended, or its connection broke"
+            await asyncio.sleep(_AGAIN)
         if clock() - member.heard > SILENCE * 1e9:
             return f"it can't be reached: {error}"
-        await asyncio.sleep(_AGAIN)
         return ""
 
     def _take(self, member: _Member, told: remote.Told) -> None:
