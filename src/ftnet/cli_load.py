@@ -41,7 +41,8 @@ output:
   errors     requests without a whole answer, or with a wrong one (--expect, --expect-length)
   A percentile without samples enough is shown as -, not guessed: p99 needs 100, p99.9 1,000.
   A run is INVALID when the generator was the limit: its CPU was busy, it was late for more than
-  1 % of the requests, descriptors or ports ran out.
+  1 % of the requests, descriptors or ports ran out. So it is when a worker of a cluster was lost:
+  the report says what is missing. When one was at its limit, no percentiles are told.
 
 checks:
   --check 'NAME<LIMIT', with < <= > >= or =
@@ -62,6 +63,7 @@ examples:
   ftnet load --h2 -c 8 --streams 100 -k https://localhost/
   ftnet load --json --quiet URL | jq .response.p99        nanoseconds
   ftnet load --rate 1k --ndjson run.ndjson --hdr run.hlog --prometheus 9464 URL
+  ftnet load --local-workers 4 --rate 50k -c 1000 URL     in four processes, as one run
   ftnet load --plan shop.toml --rate 200 --duration 1m    what users do, 200 times a second
 
 exit codes:
@@ -120,7 +122,8 @@ def _add_load_options(parser: argparse.ArgumentParser) -> None:
     add("--local-workers", metavar="N", type=amount,
         help="processes that carry the run out together; needs ftnet[cluster]")  # fmt: skip
     add("--cluster", metavar="ADDRESS",
-        help="the workers of a dask scheduler, as tcp://10.0.0.1:8786, do (docs/cluster.md)")  # fmt: skip
+        help="the workers of a dask scheduler carry it out, as tcp://10.0.0.1:8786; see"
+        " docs/cluster.md")  # fmt: skip
     add("--late-after", metavar="TIME", type=span, help="what counts as late (default: 1ms)")
 
 
