@@ -15,6 +15,8 @@
 
     load.read("run.json").response                # what `ftnet load --json run.json` wrote
 
+    found = load.find_rate("http://localhost:8000/", "p99<50ms")  # the highest rate that keeps it
+
 Nothing of a request is done in Python: it is scheduled, sent, received, checked and recorded by the
 engine, in a thread of its own for each worker.
 
@@ -28,6 +30,7 @@ All times that go in and come out are seconds, but histograms, which are nanosec
 
 from __future__ import annotations
 
+from ftnet.load.finding import FoundRate, Probe, find_rate
 from ftnet.load.options import Options
 from ftnet.load.reader import read
 from ftnet.load.result import Counts, Failure, Interval, Result, Snapshot, Step, Summary, Verdict
@@ -36,14 +39,17 @@ from ftnet.load.run import Run, run, start
 __all__ = [
     "Counts",
     "Failure",
+    "FoundRate",
     "Interval",
     "Options",
+    "Probe",
     "Result",
     "Run",
     "Snapshot",
     "Step",
     "Summary",
     "Verdict",
+    "find_rate",
     "read",
     "run",
     "start",
