@@ -26,6 +26,7 @@ from tests.command import COMMAND, LIMIT, environment
 from tests.load_plans import STARTED, follow, kept
 from tests.load_results import MS, evenly, histogram, result
 from tests.loads import checked
+from tests.servers.awkward import closed_port
 from tests.servers.counting import OK, CountingServer, answer
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -276,6 +277,15 @@ def test_percentiles_come_in_steps_that_halve_with_the_distance() -> None:
     levels = [line.split()[1] for line in file.getvalue().decode().splitlines()[2:-2]]
     expected = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.775, 0.8]
     assert [float(one) for one in levels[:13]] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", [Ndjson, Csv, HdrLog, Hgrm])
+def test_a_run_without_an_answer_is_written(kind: type[Output]) -> None:
+    file = io.BytesIO()
+    with closed_port() as port:
+        url = f"http://127.0.0.1:{port}/"
+        load.run(url, requests=3, connections=1, trust_env=False, observers=[kind(file)])
+    assert file.getvalue()
 
 
 def test_a_run_has_its_percentiles(written: Written) -> None:

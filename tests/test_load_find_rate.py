@@ -367,18 +367,21 @@ def command(*arguments: str) -> int:
 
 
 def test_the_command_tells_each_probe_and_what_they_come_to(
-    server: Arithmetic, capsys: pytest.CaptureFixture[str]
+    server: Arithmetic, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert command("--find-rate", "p99<50ms") == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].split() == ["rate/s", "probe", "p50", "p90", "p99", "max", "errors", "ms"]
     assert shown[1].split() == ["100", "held", "5.001", "9.003", "9.904", "10.000", "0"]
     [broke] = [line for line in shown if line.strip().startswith("3,200  broke")]
     assert broke.endswith("p99<50ms: 99 ms; falls behind by 50 %")
-    assert (
+    at = next(number for number, line in enumerate(shown) if line.startswith("FOUND"))
+    assert " ".join(line.strip() for line in shown[at : at + 2]) == (
         "FOUND  1,600/s keeps p99<50ms: held in 3 of 3 probes at 1,600/s, broke in 3 of 3 at"
-        in (shown)
+        " 1,620/s"
     )
+    assert max(len(line) for line in shown[at:]) <= 80
     assert shown[-1].split()[:4] == ["3,200", "0", "of", "1"]
     [best] = [line for line in shown if line.endswith("  <")]
     assert best.split()[:4] == ["1,600", "3", "of", "3"]

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from ftnet import load
-from ftnet.load import Counts, Result, Step
+from ftnet.load import Counts, Result, Step, Worker
 from ftnet.load.checks import Check
 from tests.load_plans import shop
 from tests.load_results import BUSY, REFUSED, evenly, interval, result, unanswered
@@ -51,6 +51,12 @@ MADE: dict[str, Callable[[], Result]] = {
     "no second": lambda: result(intervals=()),
     "open": lambda: result({"rate": 500.0, "expect_status": 200, "stages": [(1, 5.0)]}),
     "plan": planned,
+    "cluster": lambda: result(
+        workers=(
+            Worker("a", "one", -5.0, 1e-4, 1.5, 0.2, 0.001, Counts(scheduled=5, completed=5)),
+            Worker("b", "two", 0.0, 1e-4, lost="it is gone", lost_at=2.5, missing=7),
+        )
+    ),
 }
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from ftnet import load
 from ftnet.errors import Errno
-from ftnet.load import Result
 from ftnet.plan.model import Feed, Http, Load, Plan, Scenario
 from tests.loads import LIMIT, checked
+from tests.plans import plan, run
 from tests.servers.counting import CountingServer
 from tests.servers.shop import Shop
 
@@ -23,30 +23,6 @@ from tests.servers.shop import Shop
 def shop(socket_loop: Any) -> Iterator[Shop]:
     with Shop(socket_loop) as server:
         yield server
-
-
-def plan(base: str, *steps: Http, **given: Any) -> Plan:
-    """One scenario; `given` are the plan's own keys, or those of its load."""
-    own = {name: given.pop(name) for name in list(given) if name in Plan.__struct_fields__}
-    own.setdefault("settings", {"trust_env": False})
-    own.setdefault("scenario", (Scenario(name="all", step=steps),))
-    return Plan(name="test", base_url=base, load=Load(**given), **own)
-
-
-def run(made: Plan, **options: Any) -> Result:
-    """A run to its end, and the books of it, which balance for each step and for iterations."""
-    result = checked(load.start(made, **options).result(LIMIT))
-    for counts in [*[step.counts for step in result.steps.values()], result.iterations]:
-        assert counts is not None
-        over = counts.completed + counts.failed
-        assert counts.scheduled == over + counts.unfinished + counts.unsent
-    for name in ("scheduled", "sent", "completed", "failed", "unfinished", "bytes_received"):
-        every = sum(getattr(step.counts, name) for step in result.steps.values())
-        assert every == getattr(result.counts, name)
-    for step in result.steps.values():
-        for held, broken in step.checks.values():
-            assert held + broken == step.counts.completed
-    return result
 
 
 def test_steps_are_chained_by_what_is_taken_from_answers(shop: Shop) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +26,8 @@ from websockets.sync.client import connect
 from ftnet.serve.endpoints import ENDPOINTS, PATHS
 from ftnet.serve.shared import MOST_SLOTS, Counters, Places, Shares
 from tests.command import COMMAND, LIMIT, environment
+
+TUTORIAL = Path(__file__).parent.parent / "docs" / "load-tutorial"
 
 
 class Served:
@@ -388,3 +392,29 @@ def test_counters_of_all_workers_are_added() -> None:
     assert told["/ws"] == {
         "received": 2, "statuses": {}, "reset": 1, "unanswered": 0, "under_way": 1,
     }  # fmt: skip
+
+
+# ---- the tutorial
+
+
+def test_the_tutorials_plan_goes_through_to_the_last_request(tmp_path: Path) -> None:
+    shutil.copy(TUTORIAL / "people.csv", tmp_path)
+    plan = (TUTORIAL / "shop.toml").read_text()
+    with serving() as served:
+        written = plan.replace("http://127.0.0.1:8080", served.url)
+        (tmp_path / "shop.toml").write_text(written.replace('"10s"', '"500ms"'))
+        done = subprocess.run(
+            [*COMMAND, "load", "-q", "--json", "--plan", str(tmp_path / "shop.toml")],
+            env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False,
+        )  # fmt: skip
+        result = json.loads(done.stdout)
+        with served.client as client:
+            counted = {path: stats(client, path) for path in ("/login", "/items/{id}", "/work")}
+    assert result["iterations"]["completed"] == result["iterations"]["scheduled"] == 50
+    assert [step["counts"]["completed"] for step in result["steps"].values()] == [50] * 3
+    assert [one["statuses"] for one in counted.values()] == [{"200": 50}] * 3
+
+
+def test_the_tutorial_shows_the_plan_as_it_is() -> None:
+    text, plan = TUTORIAL.with_suffix(".md").read_text(), (TUTORIAL / "shop.toml").read_text()
+    assert plan.partition("\n")[2] in text

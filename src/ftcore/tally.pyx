@@ -203,6 +203,10 @@ cdef class Tally:
         """Adds to one of the counters (`COUNT_NAMES`)."""
         self.t.counts[PLACES[name]] += <uint64_t>number
 
+    def status(self, int code):
+        """Counts a response by its status."""
+        self.t.statuses[code if 0 <= code < TALLY_STATUSES else 0] += 1
+
     def record(self, str of not None, **spans):
         """Records spans (`SPAN_NAMES`), in ns, in the row of a class (`CLASS_NAMES`)."""
         cdef int64_t row[TALLY_SPANS]

@@ -549,6 +549,20 @@ def load_command(commands: Subparsers) -> None:
     add_load(commands)
 
 
+def plan_command(commands: Subparsers) -> None:
+    """``ftnet plan``: plan files for load."""
+    from ftnet.cli_plan import add_plan
+
+    add_plan(commands)
+
+
+def merge_command(commands: Subparsers) -> None:
+    """``ftnet merge``: one result of load from several."""
+    from ftnet.cli_merge import add_merge
+
+    add_merge(commands)
+
+
 def serve_command(commands: Subparsers) -> None:
     """``ftnet serve``: a server to try load on."""
     from ftnet.cli_serve import add_serve
@@ -596,7 +610,9 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     tcp_command,
     udp_command,
     load_command,
+    plan_command,
     report_command,
+    merge_command,
     serve_command,
     doctor_command,
 )

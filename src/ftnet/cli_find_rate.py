@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 _OF_ONE_RUN: Final = {
     "rate": "--rate", "stages": "--stages", "duration": "--duration", "requests": "--requests",
     "think": "--think-time", "checks": "--check", "html": "--html", "ndjson": "--ndjson",
-    "csv": "--csv", "hdr": "--hdr", "hgrm": "--hgrm",
+    "csv": "--csv", "hdr": "--hdr", "hgrm": "--hgrm", "prometheus": "--prometheus",
+    "otel": "--otel", "cluster": "--cluster", "local_workers": "--local-workers",
 }  # fmt: skip
 _OWN: Final = ("from_rate", "to_rate", "tolerance", "probe")
 _PERCENTS: Final = (50.0, 90.0, 99.0)
@@ -83,7 +84,8 @@ def code(found: FoundRate) -> int:
 def _asked(args: argparse.Namespace) -> Search:
     operand(args)
     for name, flag in _OF_ONE_RUN.items():
-        if getattr(args, name) not in (None, []):
+        given = getattr(args, name)
+        if given is not None and given is not False and given != []:
             reason = f"{flag} is of a single run, --find-rate makes many"
             raise cli.CommandError(cli.USAGE, reason)
     texts = [one for given in args.find_rate for one in given.split(",")]

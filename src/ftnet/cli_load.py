@@ -33,7 +33,7 @@ _EPILOG = """\
 output:
   stdout has the report; while it runs, a terminal shows how it goes, and a file or pipe gets one
   line a second: KEY=VALUE with - for what there is none of; rates a second, times as the key ends
-  (_s, _ms). With --json to stdout, all of that goes to stderr.
+  (_s, _ms). With --json, --ndjson or another file to stdout, all of that goes to stderr.
   response   from when the request was due to the last byte of the answer
   service    from the first byte of the request to the last byte of the answer
   late sends requests that were sent more than 1 ms (--late-after) after they were due: there was
@@ -69,12 +69,13 @@ examples:
   ftnet load --rate 100 --requests 10k --data-json @order.json --expect 201 URL
   ftnet load --h2 -c 8 --streams 100 -k https://localhost/
   ftnet load --json --quiet URL | jq .response.p99        nanoseconds
+  ftnet load --rate 1k --ndjson run.ndjson --hdr run.hlog --prometheus 9464 URL
   ftnet load --find-rate 'p99<50ms' URL                   the highest rate at which that holds
   ftnet load --plan shop.toml --rate 200 --duration 1m    what users do, 200 times a second
 
 exit codes:
   0 done   1 a check failed, or nothing was answered   2 usage: an option, the URL or a file
-  3 the run is INVALID, whatever its checks say   23 can't write
+  3 the run is INVALID, whatever its checks say   23 can't write or send
   130 interrupted (Ctrl-C or SIGTERM: the run ends, the report is of what there was; a second one
   does not wait and reports nothing)
 """
@@ -124,7 +125,11 @@ def _add_load_options(parser: argparse.ArgumentParser) -> None:
         help="for requests that are under way at the end (default: 5s)")  # fmt: skip
     add("--workers", metavar="N", type=amount,
         help="threads that send, each with its share of connections and rate (default:"
-        " 1)")  # fmt: skip
+        " 1); with the two below, of each process")  # fmt: skip
+    add("--local-workers", metavar="N", type=amount,
+        help="processes that carry the run out together; needs ftnet[cluster]")  # fmt: skip
+    add("--cluster", metavar="ADDRESS",
+        help="the workers of a dask scheduler, as tcp://10.0.0.1:8786, do (docs/cluster.md)")  # fmt: skip
     add("--late-after", metavar="TIME", type=span, help="what counts as late (default: 1ms)")
 
 
@@ -184,6 +189,12 @@ def _add_export_options(parser: argparse.ArgumentParser) -> None:
     add("--hgrm", metavar="FILE",
         help="at the end: percentiles of the response time, ms, for HdrHistogram's"
         " plotters")  # fmt: skip
+    add("--prometheus", metavar="[HOST:]PORT",
+        help="serve /metrics to Prometheus until the end (HOST: 127.0.0.1; pip install"
+        " 'ftnet[prometheus]')")  # fmt: skip
+    add("--otel", action="store_true",
+        help="send metrics to an OpenTelemetry collector after each second, as the environment"
+        " variables OTEL_EXPORTER_OTLP_... say (pip install 'ftnet[otel]')")  # fmt: skip
 
 
 def _add_connection_options(parser: argparse.ArgumentParser) -> None:

@@ -1,8 +1,10 @@
-"""What ``ftnet load`` writes for other programs while it runs."""
+"""What ``ftnet load`` tells other programs while it runs: files, metrics."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, Self
@@ -15,8 +17,11 @@ if TYPE_CHECKING:
 
     from ftnet.load.checks import Check
     from ftnet.load.observer import Observer
+    from ftnet.load.otel import OpenTelemetry
+    from ftnet.load.prometheus import Prometheus
 
 _FILES = ("ndjson", "csv", "hdr", "hgrm")  # names of options
+_ADDRESS = re.compile(r"(?:(\[[^\]]+\]|[^:\[\]]+):)?(\d{1,5})")
 
 
 def stdout_taken(args: argparse.Namespace) -> bool:
@@ -28,13 +33,24 @@ def stdout_taken(args: argparse.Namespace) -> bool:
 
 
 class Exports:
-    """The observers of a run that the options ask for; within, their files are open."""
+    """The observers of a run that the options ask for; within, they are at work."""
 
     def __init__(self, args: argparse.Namespace, checks: Sequence[Check]) -> None:
-        """CommandError: a file can't be written to."""
+        """CommandError: a file, an address or an extra is not to be had."""
         self.observers: list[Observer] = []
         self._outputs: dict[str, Output] = {}  # by path
+        self._otel: OpenTelemetry | None = None
+        self._log = _LastMessage()
         with contextlib.ExitStack() as opened:
+            if args.otel:
+                opened.enter_context(self._log)
+                self._otel = _otel()
+                self.observers.append(self._otel)
+            if args.prometheus is not None:
+                prometheus = opened.enter_context(_prometheus(args.prometheus))
+                self.observers.append(prometheus)
+                if not (args.quiet or args.silent):
+                    cli.say(f"ftnet: metrics at {prometheus.url}")
             for name in _FILES:
                 path = getattr(args, name)
                 if path is not None:
@@ -56,13 +72,63 @@ class Exports:
             raise output.error
 
     def judge(self) -> None:
-        """CommandError: something could not be written."""
+        """CommandError: something could not be written or sent."""
         self.tick()
         for path, output in self._outputs.items():
             if output.error is not None:
                 raise cli.CommandError(
                     cli.WRITE_ERROR, f"can't write to {path}: {output.error.strerror}"
                 )
+        if self._otel is not None and not self._otel.exported:
+            raise cli.CommandError(cli.WRITE_ERROR, f"--otel: {self._log.message}")
+
+
+class _LastMessage(logging.Handler):
+    """Within, keeps the SDK's last message, which would else spoil what is on the terminal."""
+
+    message = "the last metrics were not taken"
+    _logger = logging.getLogger("opentelemetry")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.message = record.getMessage()
+
+    def __enter__(self) -> Self:
+        self._logger.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+
+
+def _otel() -> OpenTelemetry:
+    try:
+        from ftnet.load.otel import OpenTelemetry
+    except ImportError as error:
+        raise _without("--otel", "otel", error) from None
+    try:
+        return OpenTelemetry()
+    except ValueError as error:  # one of the environment variables
+        raise cli.CommandError(cli.USAGE, f"--otel: {error}") from None
+
+
+def _prometheus(address: str) -> Prometheus:
+    found = _ADDRESS.fullmatch(address)
+    if found is None or int(found[2]) > 65535:
+        raise cli.CommandError(cli.USAGE, f"--prometheus must be [HOST:]PORT, got {address!r}")
+    try:
+        from ftnet.load.prometheus import Prometheus
+    except ImportError as error:
+        raise _without("--prometheus", "prometheus", error) from None
+    try:
+        return Prometheus(int(found[2]), (found[1] or "127.0.0.1").strip("[]"))
+    except OSError as error:
+        reason = f"--prometheus: can't listen on {address}: {error.strerror}"
+        raise cli.CommandError(cli.USAGE, reason) from None
+
+
+def _without(option: str, extra: str, error: ImportError) -> cli.CommandError:
+    reason = f"{option} needs a package that is not there ({error}): pip install 'ftnet[{extra}]'"
+    return cli.CommandError(cli.USAGE, reason)
 
 
 def _open(path: str) -> BinaryIO:

@@ -7,7 +7,9 @@ none of, or too little to tell, is ``-``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from ftnet.load.checks import Outcome, enough
@@ -33,6 +35,7 @@ PHASE_LABELS: Final = {
 _PERCENTS: Final = (50.0, 75.0, 90.0, 99.0, 99.9)
 _LABEL, _COLUMN, _COUNT, _SHARE = 13, 9, 12, 8  # columns
 _KEY = 15
+LIMIT: Final = "the generator was the limit, not the server:"
 DOUBTFUL: Final = "The numbers below tell of this machine as well as of the server."
 _MOST_ERRORS, _MOST_STATUSES = 12, 20
 
@@ -91,9 +94,27 @@ def milliseconds(ns: float | None, decimals: int) -> str:
     return "-" if ns is None else f"{ns / 1e6:.{decimals}f}"
 
 
+_refused: ContextVar[bool] = ContextVar("_refused", default=False)
+
+
+@contextmanager
+def telling(result: Result) -> Iterator[None]:
+    """Within, there are no percentiles when the result's are refused."""
+    before = _refused.set(bool(result.percentiles_refused))
+    try:
+        yield
+    finally:
+        _refused.reset(before)
+
+
 def percentile(histogram: Histogram | Summary, of: float) -> int | None:
-    """In ns; None where there are too few samples. A bucket may end above the largest of them."""
-    return min(histogram.percentile(of), histogram.max) if enough(histogram, of) else None
+    """In ns; None where there are too few samples, or they are refused (`telling`).
+
+    A bucket may end above the largest of them.
+    """
+    if _refused.get() or not enough(histogram, of):
+        return None
+    return min(histogram.percentile(of), histogram.max)
 
 
 def largest(histograms: Iterable[Histogram | Summary]) -> int:
@@ -106,7 +127,16 @@ def largest(histograms: Iterable[Histogram | Summary]) -> int:
 
 def lines(result: Result, outcomes: Sequence[Outcome], style: Style) -> list[str]:
     """The whole report, without line ends."""
-    parts = [
+    with telling(result):
+        parts = _parts(result, outcomes, style)
+    out: list[str] = []
+    for part in filter(None, parts):
+        out += ["", *part] if out else part
+    return out if style.blocks else [line.replace("µ", "u") for line in out]
+
+
+def _parts(result: Result, outcomes: Sequence[Outcome], style: Style) -> list[list[str]]:
+    return [
         verdict(result, style),
         _about(result, style),
         _summary(result, style),
@@ -115,18 +145,17 @@ def lines(result: Result, outcomes: Sequence[Outcome], style: Style) -> list[str
         _steps(result, style),
         _statuses(result, style),
         _errors(result, style),
+        _workers(result, style),
         checks(outcomes, style),
     ]
-    out: list[str] = []
-    for part in filter(None, parts):
-        out += ["", *part] if out else part
-    return out if style.blocks else [line.replace("µ", "u") for line in out]
 
 
 def headline(result: Result) -> tuple[str, str]:
     """The verdict in a word, and the figures that matter most, or what they are worth."""
     if not result.valid:
-        return "INVALID", "the generator was the limit, not the server:"
+        lost = all(one.kind == "worker" for one in result.reasons)
+        limit = "a part of the load is missing:" if lost else LIMIT
+        return "INVALID", limit
     if not result.counts.completed:
         return "NO ANSWER", f"to any of {count(result.counts.scheduled)} requests"
     return "VALID", ", ".join(key_facts(result))
@@ -332,6 +361,8 @@ def _latency(result: Result, style: Style) -> list[str]:
     rows = [("response", result.response, "")]
     rows += [("service", result.service, "")] if both else []
     out = table("latency, ms", rows, "", style)
+    if result.percentiles_refused:
+        out += wrapped(f"no percentiles: {result.percentiles_refused}", style)
     if both:
         notes = ["response: from when it was due (no coordinated omission)",
                  "service: from its first byte sent"]  # fmt: skip
@@ -402,6 +433,29 @@ def _steps(result: Result, style: Style) -> list[str]:
 def percent_of_time(share: float) -> str:
     """``< 1 %``, ``85 %``."""
     return "0 %" if not share else f"{share:.0%}".replace("%", " %") if share >= 0.005 else "<1 %"
+
+
+def _workers(result: Result, style: Style) -> list[str]:
+    """Of a cluster: what each did, and how far its clock may be off."""
+    if not result.workers:
+        return []
+    names = [f"{one.name} on {one.host}" for one in result.workers]
+    room = max(style.width - 4 * _COLUMN - _COUNT, _LABEL)
+    width = min(max(len("workers"), *map(len, names)) + 1, room)
+    heads = "".join(f"{name:>{_COLUMN}}" for name in ("errors", "late", "CPU", "clock"))
+    out = [paint(f"{'workers':<{width}}{'answers':>{_COUNT}}{heads}", DIM, style)]
+    for name, one in zip(names, result.workers, strict=True):
+        cells = (
+            count(one.counts.wrong), percent(one.late), percent(one.busiest),
+            f"±{duration(one.clock_error)}",
+        )  # fmt: skip
+        row = f"{fitted(name, width, style)}{count(one.counts.completed):>{_COUNT}}"
+        row += "".join(f"{cell:>{_COLUMN}}" for cell in cells)
+        out.append(row if style.blocks else row.replace("±", "+-"))
+        if one.lost:
+            told = f"lost: {one.lost}"
+            out += [paint(line, YELLOW, style) for line in wrapped(told, style, "  ", "    ")]
+    return out
 
 
 def _statuses(result: Result, style: Style) -> list[str]:

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
 from ftnet import cli, cli_load_report
@@ -21,6 +22,7 @@ from ftnet.terminal import Style
 if TYPE_CHECKING:
     import argparse
 
+    from ftnet.load.cluster import Cluster
     from ftnet.plan import Plan
 
 CHECKS_FAILED, INVALID = 1, 3
@@ -51,8 +53,9 @@ def run(args: argparse.Namespace) -> int:
     sinks = _sinks(args)
     try:
         quiet = args.quiet or args.silent
-        with Exports(args, checks) as exports:
-            result = carried_out(options, view_on(out, options, quiet=quiet), exports)
+        with connected(args) as cluster, Exports(args, checks) as exports:
+            view = view_on(out, options, quiet=quiet)
+            result = carried_out(options, view, exports, cluster)
         outcomes = [check.judge(result) for check in checks]
         if not args.silent:
             _report(result, outcomes, out)
@@ -232,11 +235,38 @@ def sink_to(path: str) -> Sink:
 # ---- the run
 
 
-def carried_out(options: Options, view: View, exports: Exports) -> Result:
+def connected(args: argparse.Namespace) -> AbstractContextManager[Cluster | None]:
+    """The processes that are to carry the run out, if not this one."""
+    if args.cluster is None and args.local_workers is None:
+        return nullcontext()
+    if args.cluster is not None and args.local_workers is not None:
+        raise cli.CommandError(cli.USAGE, "--cluster and --local-workers exclude each other")
+    from ftnet.load.cluster import Cluster, ClusterError
+
+    try:
+        return Cluster(args.cluster, local_workers=args.local_workers or 0)
+    except ClusterError as error:
+        raise cli.CommandError(INVALID, f"the run can't start: {error}") from None
+
+
+def _started(options: Options, exports: Exports, cluster: Cluster | None) -> Run:
+    if cluster is None:
+        return Run(options, observers=exports.observers)
+    from ftnet.load.cluster import ClusterError, ClusterRun
+
+    try:
+        return ClusterRun(options, cluster, exports.observers)
+    except ClusterError as error:
+        raise cli.CommandError(INVALID, f"the run can't start: {error}") from None
+
+
+def carried_out(
+    options: Options, view: View, exports: Exports, cluster: Cluster | None = None
+) -> Result:
     """Runs to the end, or to Ctrl-C; KeyboardInterrupt at the second one."""
     with _Interrupts() as interrupts:
         try:
-            under_way = Run(options, observers=exports.observers)
+            under_way = _started(options, exports, cluster)
         except OSError as error:
             raise cli.CommandError(INVALID, f"the run can't start: {error}") from None
         try:

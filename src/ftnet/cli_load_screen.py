@@ -24,6 +24,7 @@ from ftnet.cli_load_report import (
     rate,
     seconds,
     shares,
+    telling,
     version,
 )
 from ftnet.terminal import Style, can_redraw, fitted
@@ -129,13 +130,15 @@ class Lines(Hidden):
         cli.say(f"ftnet: {ENDING}")
 
     def ended(self, result: Result) -> None:
-        self.tell(result.intervals)
+        with telling(result):
+            self.tell(result.intervals)
         self._stream.write("\n")
 
     def tick(self, run: Run) -> None:
         found = self._fresh.snapshot(run)
         if found is not None:
-            self.tell(found.total.intervals)
+            with telling(found.total):
+                self.tell(found.total.intervals)
 
     def tell(self, intervals: Sequence[Interval]) -> None:
         """Writes those that were not written yet."""
@@ -253,7 +256,12 @@ def drawn(
     foot = _foot(last, style, stopping=stopping)
     if last is None or last.last is None:
         return [*head, [], [("starting ...", _DIM)], *foot][:height]
-    blocks = [head, _now(last, last.last, style), _times(last, last.last, style), _errors(last)]
+    blocks = [
+        head,
+        _now(last, last.last, style),
+        _told_times(last, last.last, style),
+        _errors(last),
+    ]
     blocks = [block for block in blocks if block]
     spaced = [row for block in blocks for row in ([], *block)][1:]
     dense = [row for block in blocks for row in block]
@@ -354,6 +362,11 @@ def sparkline(values: Sequence[float], style: Style) -> str:
     if not most:
         return ""
     return "".join(levels[round(value / most * (len(levels) - 1))] for value in values)
+
+
+def _told_times(snapshot: Snapshot, last: Interval, style: Style) -> list[Row]:
+    with telling(snapshot.total):
+        return _times(snapshot, last, style)
 
 
 def _times(snapshot: Snapshot, last: Interval, style: Style) -> list[Row]:

@@ -148,9 +148,14 @@ def _suffix(url: str, header: Headers) -> str:
     return suffix if _SUFFIX.fullmatch(suffix) else ""
 
 
-def download(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]) -> DownloadTask:
+def download(
+    client: Client,
+    options: Mapping[str, Any] | None,
+    kw: dict[str, Any],
+    task: DownloadTask | None = None,
+) -> DownloadTask:
     """Checks the options, submits the download to the engine of here and now, returns its task."""
-    task = DownloadTask()  # which notes when it was asked for
+    task = DownloadTask() if task is None else task  # which notes when it was asked for
     given = merge_options("downloadFile", options, kw, DOWNLOAD_OPTIONS)
     url = prepare_url(given["url"], "downloadFile")
     lines, _ = header_lines(given["header"], "downloadFile", default_json=False)

@@ -71,9 +71,14 @@ class UploadTask(ProgressTask[UploadResult]):
         self._settle(result, self.context[2])
 
 
-def upload(client: Client, options: Mapping[str, Any] | None, kw: dict[str, Any]) -> UploadTask:
+def upload(
+    client: Client,
+    options: Mapping[str, Any] | None,
+    kw: dict[str, Any],
+    task: UploadTask | None = None,
+) -> UploadTask:
     """Checks the options, submits the upload to the engine of here and now, returns its task."""
-    task = UploadTask()  # which notes when it was asked for
+    task = UploadTask() if task is None else task  # which notes when it was asked for
     given = merge_options("uploadFile", options, kw, UPLOAD_OPTIONS)
     url = prepare_url(given["url"], "uploadFile")
     pieces, content_type = form_pieces(given["formData"], _file_parts(given), "uploadFile")

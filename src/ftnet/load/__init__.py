@@ -13,7 +13,8 @@
     run.snapshot().last.response.percentile(99)  # of the last second
     result = await run                            # or run.result(timeout)
 
-    load.read("run.json").response                # what `ftnet load --json run.json` wrote
+    before = load.read("run.json")                # what `ftnet load --json run.json` wrote
+    print(load.compare(before, result).verdict)   # is it worse now, beyond chance?
 
     found = load.find_rate("http://localhost:8000/", "p99<50ms")  # the highest rate that keeps it
 
@@ -30,13 +31,27 @@ All times that go in and come out are seconds, but histograms, which are nanosec
 
 from __future__ import annotations
 
+from ftnet.load.comparison import Change, Comparison, compare
 from ftnet.load.finding import FoundRate, Probe, find_rate
+from ftnet.load.merging import merge
 from ftnet.load.options import Options
 from ftnet.load.reader import read
-from ftnet.load.result import Counts, Failure, Interval, Result, Snapshot, Step, Summary, Verdict
+from ftnet.load.result import (
+    Counts,
+    Failure,
+    Interval,
+    Result,
+    Snapshot,
+    Step,
+    Summary,
+    Verdict,
+    Worker,
+)
 from ftnet.load.run import Run, run, start
 
 __all__ = [
+    "Change",
+    "Comparison",
     "Counts",
     "Failure",
     "FoundRate",
@@ -49,7 +64,10 @@ __all__ = [
     "Step",
     "Summary",
     "Verdict",
+    "Worker",
+    "compare",
     "find_rate",
+    "merge",
     "read",
     "run",
     "start",

@@ -232,6 +232,8 @@ def _statistic(what: str, group: str, name: str) -> _Reader:
         if name in _STATISTICS:
             return getattr(histogram, name) / 1e9, ""
         percent = float(name[1:])
+        if result.percentiles_refused:
+            return None, f"refused: {result.percentiles_refused}"
         if not enough(histogram, percent):
             return None, f"{histogram.count:,} samples; it needs {needed(percent):,}"
         return min(histogram.percentile(percent), histogram.max) / 1e9, ""

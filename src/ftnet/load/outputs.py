@@ -205,7 +205,8 @@ class HdrLog(Output):
         began = interval.at - interval.seconds
         self._write(
             "".join(
-                f"{tag}{began:.3f},{interval.seconds:.3f},{found.max / _MS:.3f},{found.encode()}\n"
+                f"{tag}{began:.3f},{interval.seconds:.3f},{Summary.of(found).max / _MS:.3f},"
+                f"{found.encode()}\n"
                 for tag, found in lines
             )
         )
@@ -231,10 +232,11 @@ class Hgrm(Output):
         for value, level, count in percentile_steps(found):
             rest = f" {1 / (1 - level):14.2f}" if level < 1 else ""
             lines.append(f"{value / _MS:12.3f} {level:2.12f} {count:10d}{rest}")
-        lines.append(
-            f"#[Mean    = {found.mean / _MS:12.3f}, StdDeviation   = {found.stddev / _MS:12.3f}]"
-        )
-        lines.append(f"#[Max     = {found.max / _MS:12.3f}, Total count    = {found.count:12d}]\n")
+        mean, deviation, most = 0.0, 0.0, 0
+        if found.count:
+            mean, deviation, most = found.mean, found.stddev, found.max
+        lines.append(f"#[Mean    = {mean / _MS:12.3f}, StdDeviation   = {deviation / _MS:12.3f}]")
+        lines.append(f"#[Max     = {most / _MS:12.3f}, Total count    = {found.count:12d}]\n")
         self._write("\n".join(lines))
 
 

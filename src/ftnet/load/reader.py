@@ -25,6 +25,7 @@ from ftnet.load.result import (
     Step,
     Summary,
     Verdict,
+    Worker,
 )
 
 __all__ = ["KeptOptions", "read"]
@@ -251,6 +252,23 @@ class _Step(msgspec.Struct, frozen=True):
         return Step(**given)
 
 
+class _Worker(msgspec.Struct, frozen=True):
+    name: str
+    host: str
+    clock_offset: float
+    clock_error: _Number
+    cpu: _Number
+    busiest: _Number
+    late: _Number
+    counts: _Counts
+    lost: str
+    lost_at: float | None
+    missing: _Whole | None
+
+    def made(self) -> Worker:
+        return Worker(**msgspec.structs.asdict(self) | {"counts": self.counts.made()})
+
+
 @dataclass(frozen=True, slots=True)
 class KeptOptions(Options):
     """Options as a result keeps them: to be looked at and compared, not to run with."""
@@ -326,6 +344,7 @@ class _Result(msgspec.Struct, frozen=True):
     iterations: _Counts | None
     steps: dict[str, _Step]
     intervals: tuple[_Interval, ...]
+    workers: tuple[_Worker, ...] = ()
 
     def made(self) -> Result:
         given = msgspec.structs.asdict(self)
@@ -336,4 +355,5 @@ class _Result(msgspec.Struct, frozen=True):
         given["iterations"] = self.iterations and self.iterations.made()
         given["steps"] = {name: step.made() for name, step in self.steps.items()}
         given["intervals"] = tuple(one.made() for one in self.intervals)
+        given["workers"] = tuple(one.made() for one in self.workers)
         return Result(**given)

@@ -16,6 +16,7 @@ from ftnet.load.options import Options
 from ftnet.load.result import (
     CLASSES,
     PHASES,
+    SATURATED_CPU,
     Counts,
     Failure,
     Interval,
@@ -23,6 +24,7 @@ from ftnet.load.result import (
     Step,
     Summary,
     Verdict,
+    Worker,
 )
 
 _BUSY: Final = 0.95  # of a core: more, and requests wait for the generator
@@ -115,6 +117,7 @@ class Course:
     cpu_workers: tuple[float, ...]
     peer: str
     protocol: str
+    workers: tuple[Worker, ...] = ()
 
 
 def steps_of(options: Options, books: Books) -> dict[str, Step]:
@@ -124,12 +127,13 @@ def steps_of(options: Options, books: Books) -> dict[str, Step]:
     from ftnet.plan.model import kind_of
 
     out = {}
-    for name, step in options.plan.named():
+    kinds = {name: kind_of(step) for name, step in options.plan.named()}
+    for name in dict.fromkeys([*kinds, *books.steps]):  # those that functions made up come last
         tally = books.steps.get(name)
         if tally is None:
             tally = Tally()
         out[name] = Step(
-            kind=kind_of(step),
+            kind=kinds.get(name, "step"),
             counts=counts_of(tally),
             errors=failures_of(tally),
             statuses=tally.statuses(),
@@ -169,6 +173,7 @@ def result_of(
         plan="" if options.plan is None else options.plan.name,
         iterations=None if books.iterations is None else counts_of(books.iterations),
         steps=steps_of(options, books),
+        workers=course.workers,
     )
     return replace(
         result,
@@ -182,7 +187,8 @@ def result_of(
 
 def _reasons(result: Result, unrecorded: int) -> Iterator[Verdict]:
     """Why the figures are the generator's, not the server's."""
-    yield from _busy(result)
+    yield from _lost(result)
+    yield from _saturated(result) if result.workers else _busy(result)
     yield from _late(result)
     yield from _ran_out(result)
     yield from _out_of_range(result)
@@ -205,6 +211,34 @@ def _busy(result: Result) -> Iterator[Verdict]:
                 f"worker {number} used {used:.0%} of a core: answers waited for the generator",
                 "lower the rate or the connections, or use more workers on further cores",
             )
+
+
+def _saturated(result: Result) -> Iterator[Verdict]:
+    for worker in result.workers:
+        if worker.saturated:
+            yield Verdict(
+                "cpu" if worker.busiest > SATURATED_CPU else "late",
+                f"worker {worker.name} on {worker.host} {worker.saturated}: percentiles of all"
+                " would tell of it, and are refused",
+                "lower the rate, use more workers, or keep other work off that machine",
+            )
+
+
+def _lost(result: Result) -> Iterator[Verdict]:
+    counts = result.counts if result.iterations is None else result.iterations
+    what = "requests" if result.iterations is None else "iterations"
+    for worker in result.workers:
+        if not worker.lost:
+            continue
+        when = "before it told anything"
+        if worker.lost_at is not None:
+            when = f"{worker.lost_at:.1f} s after the start"
+        text = f"worker {worker.name} on {worker.host} was lost {when}: {worker.lost}"
+        if worker.missing is not None:
+            due = counts.scheduled + sum(one.missing or 0 for one in result.workers)
+            share = worker.missing / due if due else 0.0
+            text += f"; {worker.missing:,} {what} that it was due are missing ({share:.1%} of all)"
+        yield Verdict("worker", text, "what it told until then is counted; run it again")
 
 
 def _late(result: Result) -> Iterator[Verdict]:

@@ -10,7 +10,17 @@ from ftcore.histogram import Histogram
 from ftnet.errors import Cause, Errno
 from ftnet.load.options import Options
 
-__all__ = ["Counts", "Failure", "Interval", "Result", "Snapshot", "Step", "Summary", "Verdict"]
+__all__ = [
+    "Counts",
+    "Failure",
+    "Interval",
+    "Result",
+    "Snapshot",
+    "Step",
+    "Summary",
+    "Verdict",
+    "Worker",
+]
 
 #: Of what `Result.to_dict` gives: docs/load-result.schema.json. Keys may be added to it.
 FORMAT: Final = "ftnet.load/1"
@@ -20,6 +30,10 @@ PHASES: Final = ("queue", "dns", "connect", "ssl", "send", "ttfb", "download", "
 #: Status classes; "failed": no response came in whole.
 CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx", "failed")
 
+#: More, and what a worker of a cluster measured is itself: share of a core, of its requests.
+SATURATED_CPU: Final = 0.9
+SATURATED_LATE: Final = 0.01
+
 #: Percentiles that are told, and kept of each interval.
 PERCENTS: Final = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 
@@ -28,7 +42,8 @@ PERCENTS: Final = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 class Verdict:
     """One reason not to take the figures for the server's: the generator was the limit."""
 
-    #: "cpu", "late", "descriptors", "ports", "memory", "range"; among warnings "connections"
+    #: "cpu", "late", "worker", "descriptors", "ports", "memory", "range"; among warnings
+    #: "connections"
     kind: str
     text: str  #: what was seen
     advice: str  #: what to do
@@ -176,7 +191,9 @@ class Snapshot:
 class Step:
     """What a run has found of one step of its plan; histograms as in `Result`."""
 
-    kind: str  #: "http", "upload", "download", "websocket", "tcp", "udp", "python"
+    #: "http", "upload", "download", "websocket", "tcp", "udp", "python"; "action" for one on a
+    #: socket, which is no request of its own; "step" for what a Python function has made up
+    kind: str
     counts: Counts  #: `scheduled`: how often it was begun
     errors: tuple[Failure, ...]  #: the most frequent first
     statuses: Mapping[int, int]  #: responses by status; {} where there is no such thing
@@ -199,6 +216,37 @@ class Step:
             "phases": phases_dict(self.phases),
             "checks": {text: list(held) for text, held in self.checks.items()},
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process of a cluster, and what became of its part of a run."""
+
+    name: str  #: as the cluster calls it
+    host: str
+    clock_offset: float  #: s that its clock (of time since the start of its machine) is ahead
+    clock_error: float  #: s by which that may be wrong, at most: half of the shortest round trip
+    cpu: float = 0.0  #: CPU seconds of its threads, in the measured part
+    busiest: float = 0.0  #: share of a core that the busiest of them used, of 0 to 1
+    late: float = 0.0  #: share of its requests that it sent late by its own fault, of 0 to 1
+    counts: Counts = field(default_factory=Counts)  #: as far as it told them
+    lost: str = ""  #: why nothing more is known of it; "": it told everything
+    lost_at: float | None = None  #: s from the start of the run, warm-up included, to its last word
+    #: requests (of a plan, iterations) that it was due to send until the end, and did not tell of
+    missing: int | None = None  #: None: not lost, or there is no schedule that says it
+
+    @property
+    def saturated(self) -> str:
+        """In which way it was at its limit; "": it was not."""
+        if self.busiest > SATURATED_CPU:
+            return f"used {self.busiest:.0%} of a core"
+        if self.late > SATURATED_LATE:
+            return f"sent {self.late:.1%} of its requests late"
+        return ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +280,19 @@ class Result:
     #: of a plan, whose `counts` are of the requests that its iterations have begun
     iterations: Counts | None = None
     steps: Mapping[str, Step] = field(default_factory=dict)  #: by name, in the plan's order
+    workers: tuple[Worker, ...] = ()  #: of a cluster; (): this process alone
+
+    @property
+    def percentiles_refused(self) -> str:
+        """Why percentiles are not told, though the histograms are there; "": they are.
+
+        A worker of a cluster that is at its limit measures itself, and what it measured is among
+        the rest: no percentile of all says anything of the server then.
+        """
+        for worker in self.workers:
+            if worker.saturated:
+                return f"worker {worker.name} {worker.saturated}"
+        return ""
 
     @property
     def valid(self) -> bool:
@@ -292,6 +353,7 @@ class Result:
             "plan": self.plan or None,
             "iterations": None if self.iterations is None else counts_dict(self.iterations),
             "steps": {name: step.to_dict() for name, step in self.steps.items()},
+            "workers": [one.to_dict() for one in self.workers],
             "intervals": [one.to_dict() for one in self.intervals],
         }
 

@@ -13,8 +13,8 @@ from ftnet.load.books import Books
 from ftnet.load.observer import Observer
 from ftnet.load.options import RATE_OPTIONS, Options
 from ftnet.load.report import Course, interval_of, result_of
-from ftnet.load.result import Interval, Result, Snapshot
-from ftnet.load.share import LoadShare, Share
+from ftnet.load.result import Interval, Result, Snapshot, Worker
+from ftnet.load.share import Share, share_of
 from ftnet.options import merge
 
 if TYPE_CHECKING:
@@ -24,11 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "run", "start"]
 
-_AHEAD: Final = 0.005  # s in which the threads are up, so that all begin together
 _EVERY: Final = 1.0  # s of an interval
-_AFTER: Final = 0.02  # s after its end when an interval is fetched
 _PROTOCOLS: Final = ("", "http/1.1", "h2", "h3")
-_RATE_AHEAD: Final = 0.002  # s in which all workers know of another rate
 
 
 def run(target: str | Plan, /, *, observers: Sequence[Observer] = (), **options: Any) -> Result:
@@ -78,6 +75,10 @@ class Run:
     alone.
     """
 
+    ahead = 0.005  #: s in which all shares are up, so that they begin together
+    rate_ahead = 0.002  #: s in which all shares know of another rate
+    after = 0.02  #: s after the end of an interval when it is fetched
+
     def __init__(
         self,
         options: Options,
@@ -97,7 +98,7 @@ class Run:
         self._callbacks: list[Callable[[], object]] = []
         self._shares = _in_threads(options) if shares is None else shares
         self._epoch, self._began = time.time(), clock()
-        self._start = self._began + round(_AHEAD * 1e9)
+        self._start = self._began + round(self.ahead * 1e9)
         for share in self._shares:
             share.begin(self._start)
         self._gatherer = threading.Thread(target=self._gather, name="ftnet-load", daemon=True)
@@ -119,7 +120,7 @@ class Run:
         return Snapshot(elapsed, not (last and last.measured), total, last)
 
     def set_rate(self, rate: float) -> None:
-        """From now on (in 2 ms) `rate` requests a second are due; stages that were to come don't.
+        """From now on (in `rate_ahead`) `rate` requests a second are due; stages to come are gone.
 
         What was due before stays due. RuntimeError in the closed model, which has no rate;
         TypeError or ValueError for what is no rate.
@@ -127,7 +128,7 @@ class Run:
         checked = merge("set_rate", {"rate": rate}, RATE_OPTIONS)["rate"]
         if not self.options.open_model:
             raise RuntimeError("load: there is no rate to change in the closed model")
-        at = clock() + round(_RATE_AHEAD * 1e9)
+        at = clock() + round(self.rate_ahead * 1e9)
         for share in self._shares:
             share.set_rate(checked, at)
 
@@ -165,7 +166,7 @@ class Run:
 
     def _gather(self) -> None:
         """One interval after the other; then the result."""
-        at = self._start / 1e9 + _EVERY + _AFTER
+        at = self._start / 1e9 + _EVERY + self.after
         try:
             started = self._epoch + (self._start - self._began) / 1e9
             self._notify(lambda one: one.begun(self.options, started))
@@ -237,23 +238,28 @@ class Run:
             warmup=self.options.warmup,
             duration=max(0.0, (end - began) / 1e9),
             interrupted=any(share.stopped for share in self._shares),
-            cpu_workers=tuple([share.cpu / 1e9 for share in self._shares]),
+            cpu_workers=self._cpu(),
             protocol=_PROTOCOLS[max(share.http for share in self._shares)],
             peer=f"[{address}]:{port}" if ":" in address else f"{address}:{port}" if port else "",
+            workers=self._workers(),
         )
         return result_of(self.options, self._total, self._intervals, course)
+
+    def _cpu(self) -> tuple[float, ...]:
+        """Seconds of each thread that drives a share."""
+        return tuple([share.cpu / 1e9 for share in self._shares])
+
+    def _workers(self) -> tuple[Worker, ...]:
+        """Of a cluster."""
+        return ()
 
 
 def _in_threads(options: Options) -> list[Share]:
     """The shares of a run on this machine. OSError: no descriptors for one of them."""
-    if options.plan is not None:
-        from ftnet.plan.share import PlanShare
-
-        return [PlanShare(options, 0, 1)]
     made: list[Share] = []
     try:
         for index in range(options.workers):
-            made.append(LoadShare(options, index, options.workers))
+            made.append(share_of(options, index, options.workers))
     except BaseException:
         for share in made:
             share.close()

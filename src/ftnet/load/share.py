@@ -10,7 +10,7 @@ from ftnet.load.books import Books
 from ftnet.load.options import Options
 from ftnet.load.plan import make_load
 
-__all__ = ["LoadShare", "Share"]
+__all__ = ["LoadShare", "Share", "share_of"]
 
 
 class Share(Protocol):
@@ -63,6 +63,15 @@ class Share(Protocol):
     @property
     def cpu(self) -> int:
         """ns of CPU in the measured part, as far as it was collected."""
+
+
+def share_of(options: Options, index: int, of: int) -> Share:
+    """Share `index` of so many of what the options say. OSError: no descriptors for it."""
+    if options.plan is not None:
+        from ftnet.plan.share import PlanShare
+
+        return PlanShare(options, index, of)
+    return LoadShare(options, index, of)
 
 
 class LoadShare:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ftnet.plan.share import Workshop
     from ftnet.plan.user import User
 
-__all__ = ["HttpWork"]
+__all__ = ["HttpWork", "whole_url"]
 
 _HOPS: Final = 20
 _TOO_MANY_REDIRECTS, _INSECURE_REDIRECT, _BAD_REDIRECT = -3, -4, -5

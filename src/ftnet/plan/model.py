@@ -194,15 +194,19 @@ class Plan(_Struct, frozen=True, kw_only=True):
     scenario: tuple[Scenario, ...] = ()
     folder: str = ""  #: that its files are beside; `read` sets it
 
-    def named(self) -> tuple[tuple[str, Step], ...]:
-        """All steps, by the names that they are counted by: a second one of a name is "name 2"."""
+    def named(self) -> tuple[tuple[str, Step | Action], ...]:
+        """All steps and named actions, by the names that they are counted by.
+
+        A second one of a name is "name 2", the action "ask" of a step "chat" is "chat: ask".
+        """
         seen: dict[str, int] = {}
-        out = []
+        out: list[tuple[str, Step | Action]] = []
         for scenario in self.scenario:
             for step in scenario.step:
-                name = step.name or _does(step)
-                seen[name] = seen.get(name, 0) + 1
-                out.append((name if seen[name] == 1 else f"{name} {seen[name]}", step))
+                name = _unique(step.name or does(step), seen)
+                out.append((name, step))
+                actions = getattr(step, "actions", ())
+                out += [(_unique(f"{name}: {a.name}", seen), a) for a in actions if a.name]
         return tuple(out)
 
     @property
@@ -217,12 +221,17 @@ class Plan(_Struct, frozen=True, kw_only=True):
         return str(getattr(first, kind_of(first)))
 
 
-def kind_of(step: Step) -> str:
-    """ "http", "download", "upload", "websocket", "tcp", "udp" or "python"."""
+def _unique(name: str, seen: dict[str, int]) -> str:
+    seen[name] = seen.get(name, 0) + 1
+    return name if seen[name] == 1 else f"{name} {seen[name]}"
+
+
+def kind_of(step: Step | Action) -> str:
+    """ "http", "download", "upload", "websocket", "tcp", "udp", "python"; "action"."""
     return type(step).__name__.lower()
 
 
-def _does(step: Step) -> str:
+def does(step: Step) -> str:
     """What a step without a name is called."""
     if isinstance(step, Http):
         return step.request if " " in step.request else f"GET {step.request}"

@@ -9,9 +9,10 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import thread_time_ns
 from typing import Any, Final
@@ -20,7 +21,7 @@ from ftcore.arrivals import Arrivals
 from ftcore.load import clock
 from ftcore.profile import Phases
 from ftcore.reactor import precise_timers
-from ftcore.tally import Tally
+from ftcore.tally import RIGHT, Tally
 from ftcore.transfer import Pool
 from ftnet import dispatch
 from ftnet.client import Client
@@ -30,7 +31,8 @@ from ftnet.load.plan import share as part_of
 from ftnet.load.plan import stages_of
 from ftnet.plan.data import Exhausted, Feeds
 from ftnet.plan.http_work import HttpWork
-from ftnet.plan.model import Http, Plan, Scenario, Step
+from ftnet.plan.model import Download, Http, Plan, Python, Scenario, Step, Upload
+from ftnet.plan.scope import used_feeds
 from ftnet.plan.user import User
 from ftnet.plan.work import Work
 
@@ -39,25 +41,42 @@ __all__ = ["PlanShare", "Stream", "Workshop"]
 _NEVER: Final = 2**63 - 1
 _TICK: Final = 1_000_000_000
 _GOLDEN: Final = 0.6180339887498949
+_WRONG: Final = ("", "wrong_status", "wrong_length", "wrong_content")
 _REST: Final = 1_000_000  # ns after a failed iteration in the closed model; doubled for each more
 
 
-#: What makes each kind of step ready.
-_MADE_BY: Final[dict[type, Callable[[Any, str, Any], Work]]] = {Http: HttpWork}
+def _made_by(step: Step) -> Callable[[Any, str, Workshop], Work]:
+    """What makes a kind of step ready."""
+    if isinstance(step, Http):
+        return HttpWork
+    if isinstance(step, (Upload, Download)):
+        from ftnet.plan import file_work
+
+        return file_work.UploadWork if isinstance(step, Upload) else file_work.DownloadWork
+    if isinstance(step, Python):
+        from ftnet.plan.python_work import PythonWork
+
+        return PythonWork
+    from ftnet.plan import socket_work
+
+    return socket_work.made_by(step)
 
 
 class Workshop:
     """Where a share makes the steps of its plan ready."""
 
-    def __init__(self, plan: Plan, driver: dispatch.Driver) -> None:
+    def __init__(self, plan: Plan, driver: dispatch.Driver, adopt: Callable[[Work], None]) -> None:
         self.plan = plan
+        self.names = {id(step): name for name, step in plan.named()}
+        self.adopt = adopt  #: is told of work that is there only now
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.clients: dict[str | None, Client] = {}
         self._driver = driver
         self._files: dict[str, bytes] = {}
 
     def ready(self, step: Step, name: str) -> Work:
         """The step, to be carried out."""
-        return _MADE_BY[type(step)](step, name, self)
+        return _made_by(step)(step, name, self)
 
     def client(self, version: str | None = None) -> Client:
         """The one for an HTTP version; None: the plan's."""
@@ -87,6 +106,19 @@ class Workshop:
         """A file beside the plan's."""
         return Path(self.plan.folder, name)
 
+    def folder(self) -> str:
+        """A temporary one, that goes with the share."""
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="ftnet-plan-")
+        return self._folder.name
+
+    def close(self) -> None:
+        """Closes the clients, with whatever is open, and gives the files back."""
+        for client in self.clients.values():
+            client.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
     def file(self, name: str) -> bytes:
         """What is in it, read once."""
         if name not in self._files:
@@ -111,6 +143,8 @@ class Stream:
         self.end_at = _NEVER
         self.arrivals: Arrivals | None = None
         self.ending = False
+        assert options.plan is not None
+        self.feeds = [used_feeds(options.plan, one) for one in scenarios]
         whole = sum(one.weight for one in scenarios)
         self._shares = list(itertools.accumulate(one.weight / whole for one in scenarios))
 
@@ -145,7 +179,7 @@ class PlanShare:
         self._driver: dispatch.Driver | None = None
         self._ready: deque[Books] = deque()
         self._spare: deque[Books] = deque()
-        self._timers: list[tuple[int, int, Callable[[int], object]]] = []
+        self._timers: list[list[Any]] = []  # [when, order, call]
         self._order = itertools.count()
         self._soon: deque[Callable[[], object]] = deque()
         self.in_flight = 0
@@ -204,7 +238,7 @@ class PlanShare:
         precise_timers()
         try:
             with dispatch.driving() as driver:
-                shop = Workshop(self.plan, driver)
+                shop = Workshop(self.plan, driver, self._adopt)
                 try:
                     self._make(shop)
                     with self._lock:
@@ -213,19 +247,18 @@ class PlanShare:
                 finally:
                     with self._lock:
                         self._driver = None
-                    for client in shop.clients.values():
-                        client.close()
+                    shop.close()
         except BaseException as error:  # told to whoever asks for the result
             self.failure = error
 
     def _make(self, shop: Workshop) -> None:
         """Everything that can be made before the start."""
-        names = {id(step): name for name, step in self.plan.named()}
         for stream in self._streams:
             for scenario in stream.scenarios:
-                works = [shop.ready(step, names[id(step)]) for step in scenario.step]
+                works = [shop.ready(step, shop.names[id(step)]) for step in scenario.step]
                 stream.works.append(tuple(works))
-                self._steps += works
+                for work in works:
+                    self._steps += [work, *work.parts]
             load = stream.options
             if load.open_model:
                 stages = [(round(s * 1e9), at, to) for s, at, to in stages_of(load)]
@@ -253,6 +286,13 @@ class PlanShare:
         if self._tick_at <= self._start:
             self._tick_at += _TICK
 
+    def _adopt(self, work: Work) -> None:
+        """Work that a function has made up: counted with that of the same name."""
+        for part in (work, *work.parts):
+            self._steps.append(part)
+            part.tally = self.books.steps.setdefault(part.name, Tally())
+            part.broken = {}
+
     def _blank(self) -> Books:
         return Books(Tally(), Tally(), {work.name: Tally() for work in self._steps})
 
@@ -260,7 +300,7 @@ class PlanShare:
         """From now on this is counted into."""
         self.books = books
         for work in self._steps:
-            work.tally, work.broken = books.steps[work.name], {}
+            work.tally, work.broken = books.steps.setdefault(work.name, Tally()), {}
 
     def _note_checks(self) -> None:
         """Of each answer counted a step's checks held, but for those that did not."""
@@ -361,8 +401,9 @@ class PlanShare:
         variables = dict(self.plan.variables)
         variables["iteration"], variables["user"] = number, user.number * self._of + self._index
         variables["$random"] = self._random
+        scenario = stream.scenario(number)
         try:
-            self._feeds.take(variables)
+            self._feeds.take(variables, stream.feeds[scenario])
         except Exhausted:
             stream.idle.append(user)
             self._end(stream, min(stream.end_at, now))
@@ -378,7 +419,7 @@ class PlanShare:
         if user.measured or not self.measuring:
             assert books.iterations is not None
             books.iterations.add("scheduled")
-        user.scenario = stream.scenario(number)
+        user.scenario = scenario
         user.iterate(stream.works[user.scenario], variables, due, now)
 
     def iterated(
@@ -451,11 +492,12 @@ class PlanShare:
             user.gone = True
             if user.measured:
                 books.iterations.add("unfinished")
-                if user.working is not None:
+                for work in filter(None, (user.working, user.made_up)):
+                    work.tally.add("unfinished")
                     books.total.add("unfinished")
-                    books.steps[user.working.name].add("unfinished")
-            if user.under_way is not None:
-                user.under_way.abort()
+            for under_way in (user.under_way, user.guide):
+                if under_way is not None:
+                    under_way.abort()
         self._lay(max(self.ended_at, self._began))
 
     # --- books --------------------------------------------------------------------------------
@@ -497,6 +539,60 @@ class PlanShare:
         self._open(self._spare.popleft() if self._spare else self._blank())
         self._began, self._cpu_at = now, cpu
 
+    def counted(self, user: User) -> bool:
+        """Whether what the user does now is: not what is left of the warm-up."""
+        return user.measured or not self.measuring
+
+    def begun(self, user: User, work: Work) -> None:
+        """A step of a user's, or an action of one, begins."""
+        self.in_flight += 1
+        if user.measured or not self.measuring:
+            if work.whole:
+                work.tally.begun(self.books.total)
+            else:
+                work.tally.add("scheduled")
+
+    def took(
+        self,
+        user: User,
+        work: Work,
+        due: int,
+        began: int,
+        ended: int,
+        *,
+        status: int = 0,
+        wrong: int = RIGHT,
+        sent: int = 0,
+        received: int = 0,
+        spans: Mapping[str, int] | None = None,
+    ) -> int:
+        """Counts what went well and has no phases of HTTP; returns when it was over, ns."""
+        self.in_flight -= 1
+        self.count_at(ended)
+        for tally in (work.tally, self.books.total) if work.whole else (work.tally,):
+            if ended <= user.stream.end_at:
+                tally.add("answered")
+            if not self.counted(user):
+                continue
+            tally.add("completed")
+            tally.add("sent")
+            tally.add("bytes_sent", sent)
+            tally.add("bytes_received", received)
+            if wrong:
+                tally.add(_WRONG[wrong])
+            if status:
+                tally.status(status)
+            if work.whole:
+                tally.late_by(max(began - max(due, user.ready), 0))
+                if began - due > self.late_after:
+                    tally.add("late")
+            row = f"{status // 100}xx" if status else "2xx"
+            queue = {"queue": max(began - due, 0)} if user.stream.open and work.whole else {}
+            tally.record(
+                row, total=max(ended - due, 0), service=ended - began, **queue, **(spans or {})
+            )
+        return ended
+
     def connected(self, phases: Phases) -> None:
         """A request was answered on a connection of its own."""
         self.http = max(self.http, phases.http)
@@ -520,14 +616,21 @@ class PlanShare:
             late, is_open = self.late_after, user.stream.open
             of = (phases, outcome, os_errno, detail, due, user.ready, now, late, is_open)
             work.tally.failed(*of)
-            self.books.total.failed(*of)
+            if work.whole:
+                self.books.total.failed(*of)
         return now
 
     # --- time ---------------------------------------------------------------------------------
 
-    def later(self, at: int, call: Callable[[int], object]) -> None:
-        """Calls it with `at` when that has come."""
-        heapq.heappush(self._timers, (at, next(self._order), call))
+    def later(self, at: int, call: Callable[[int], object]) -> list[Any]:
+        """Calls it with `at` when that has come; returns what `never` takes."""
+        entry = [at, next(self._order), call]
+        heapq.heappush(self._timers, entry)
+        return entry
+
+    def never(self, entry: list[Any]) -> None:
+        """Takes a call back that was to be made later."""
+        entry[2] = _nothing
 
     def soon(self, call: Callable[[], object]) -> None:
         """Calls it when what is being delivered has been."""
@@ -538,6 +641,10 @@ class PlanShare:
         if isinstance(span, tuple):
             span = self._random.uniform(*span)
         return round(span * 1e9)
+
+
+def _nothing(_: int) -> None:
+    """What is called in place of what was taken back."""
 
 
 def streams_of(options: Options, index: int, of: int) -> list[Stream]:

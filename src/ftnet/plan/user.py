@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ftcore.load import clock
 from ftcore.profile import Phases
@@ -12,12 +12,11 @@ from ftnet.plan.answers import Answer, NotFound
 from ftnet.plan.jar import Jar
 
 if TYPE_CHECKING:
+    from ftnet.plan.python_work import Guide
     from ftnet.plan.share import PlanShare, Stream
     from ftnet.plan.work import Work
 
 __all__ = ["User"]
-
-PLAN_FAULT = -19  #: the outcome of a step that its plan makes impossible
 
 
 class _Abortable(Protocol):
@@ -33,24 +32,28 @@ class User:
         "_broken",
         "_due",
         "_failures",
-        "_share",
         "_works",
         "busy",
         "gone",
+        "guide",
         "jar",
         "made",
+        "made_up",
         "measured",
         "number",
         "ready",
         "scenario",
+        "share",
         "stream",
         "under_way",
         "variables",
         "working",
     )
 
+    plan_fault: ClassVar[int] = -19  #: the outcome of a step that its plan makes impossible
+
     def __init__(self, share: PlanShare, stream: Stream, number: int) -> None:
-        self._share = share
+        self.share = share
         self.stream = stream
         self.number = number  #: among those of its share's
         self.jar = Jar() if share.plan.cookies else None
@@ -61,6 +64,8 @@ class User:
         self.gone = False  #: the run is over: whatever comes for it is not counted any more
         self.scenario = 0  #: which of its stream's it carries out
         self.measured = False  #: the iteration was due in the measured part
+        self.guide: Guide | None = None  #: the Python function that says what is done next
+        self.made_up: Work | None = None  #: ... the step of its own that is under way
         self.under_way: _Abortable | None = None
         self.working: Work | None = None  #: the step that is under way; None: it thinks, or rests
         self._works: Sequence[Work] = ()
@@ -90,19 +95,21 @@ class User:
                     self._begin(work, due)
                     return
             except LookupError as error:
-                work.tally.begun(self._share.books.total)
-                self._share.in_flight += 1
+                self.share.begun(self, work)
                 self._fails(work, str(error), due)
                 return
             self._at += 1
         self._over(due)
 
+    def guided(self, work: Work, due: int) -> None:
+        """Begins a step that a function has made up."""
+        self.made_up = work
+        self._begin(work, due)
+
     def _begin(self, work: Work, due: int) -> None:
-        share = self._share
-        self.working = work
-        share.in_flight += 1
-        if self.measured or not share.measuring:
-            work.tally.begun(share.books.total)
+        if self.guide is None:
+            self.working = work
+        self.share.begun(self, work)
         try:
             work.begin(self, due)
         except (ValueError, LookupError, OSError) as error:
@@ -110,18 +117,18 @@ class User:
 
     def _fails(self, work: Work, text: str, due: int) -> None:
         """Not here and now: what fails at once would never let the others go on."""
-        self._share.soon(lambda: self.failed(work, PLAN_FAULT, 0, text, None, due))
+        self.share.soon(lambda: self.failed(work, self.plan_fault, 0, text, None, due))
 
     def answered(self, work: Work, answer: Answer, phases: Phases, due: int) -> None:
         """The step was answered: checks it, takes from it, counts it, and goes on."""
         if self.gone:
             return
-        share = self._share
+        share = self.share
         share.in_flight -= 1
         if not share.measuring:
             share.count_at(clock())
         counted = self.measured or not share.measuring
-        wrong = self._judged(work, answer, counted)
+        wrong = self.judged(work, answer)
         at = work.tally.answered(
             phases,
             answer.status,
@@ -136,11 +143,12 @@ class User:
         )
         if not phases.reused:
             share.connected(phases)
-        self._advance(work, at, wrong != RIGHT and work.stops)
+        self.went(work, at, stop=wrong != RIGHT and work.stops, answer=answer)
 
-    def _judged(self, work: Work, answer: Answer, counted: bool) -> int:
+    def judged(self, work: Work, answer: Answer) -> int:
         """What did not hold first, of what must; takes from the answer what later steps need."""
         wrong = RIGHT
+        counted = self.measured or not self.share.measuring
         if work.status:
             if answer.status != work.status:
                 wrong = WRONG_STATUS
@@ -171,10 +179,17 @@ class User:
         """The step came to nothing: counts that, and goes on or gives the iteration up."""
         if self.gone:
             return
-        at = self._share.failed(self, work, outcome, os_errno, detail, phases, due)
-        self._advance(work, at, work.stops)
+        at = self.share.failed(self, work, outcome, os_errno, detail, phases, due)
+        self.went(work, at, stop=work.stops)
 
-    def _advance(self, work: Work, at: int, stop: bool) -> None:
+    def went(self, work: Work, at: int, *, stop: bool, answer: Answer | None = None) -> None:
+        """A step is over and counted: the next one, or the end of the iteration."""
+        guide = self.guide
+        if guide is not None and work is not guide.work:
+            self.ready, self.made_up = at, None
+            guide.went_on(answer, at, stop=stop)
+            return
+        self.guide = None
         self.under_way = self.working = None
         self.ready = at
         if stop:
@@ -182,7 +197,7 @@ class User:
             self._over(at)
             return
         self._at += 1
-        share = self._share
+        share = self.share
         if work.think and self._at < len(self._works):
             at += share.drawn(work.think)
             share.later(at, self.step)
@@ -196,7 +211,7 @@ class User:
         self.busy = False
         self.ready = at
         self._failures = min(self._failures + 1, 5) if self._broken else 0
-        self._share.iterated(self, self._due, self._begun, at, self._broken, self._failures)
+        self.share.iterated(self, self._due, self._begun, at, self._broken, self._failures)
 
 
 _KINDS = {"status": WRONG_STATUS, "length": WRONG_LENGTH}

@@ -6,13 +6,13 @@ in the thread that drives, it calls ``user.answered`` or ``user.failed``, once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ftcore.tally import Tally
 from ftnet.plan import template as templates
 from ftnet.plan.answers import Answer, Expectation, expectations, extractions
-from ftnet.plan.model import Step
+from ftnet.plan.model import Action, Step
 
 if TYPE_CHECKING:
     from ftnet.plan.user import User
@@ -26,12 +26,14 @@ class Work:
     """What every step has, whatever it does."""
 
     kind: ClassVar[str]
+    whole: ClassVar[bool] = True  #: a step; False: an action of one, which is no request
     __slots__ = (
         "any_status",
         "broken",
         "expected",
         "extract",
         "name",
+        "parts",
         "status",
         "stops",
         "tally",
@@ -43,10 +45,12 @@ class Work:
     tally: Tally
     broken: dict[str, int]  #: checks that did not hold, by their text, likewise
 
-    def __init__(self, step: Step, name: str) -> None:
+    def __init__(self, step: Step | Action, name: str) -> None:
         self.name = name
-        self.think = step.think
-        self.stops = step.on_fail == "stop"
+        #: actions of it that are counted by their own names
+        self.parts: Sequence[Work] = ()
+        self.think = 0.0 if isinstance(step, Action) else step.think
+        self.stops = isinstance(step, Action) or step.on_fail == "stop"
         wanted = step.expect.get("status")
         self.any_status = wanted is None
         #: the one status that is right, where no more is said of it; 0: `expected` has it
@@ -56,7 +60,8 @@ class Work:
         self.extract: Callable[[Answer, dict[str, Any]], None] | None = None
         if step.extract:
             self.extract = extractions(step.extract)
-        self.when = templates.compile(step.when) if step.when else None
+        when = "" if isinstance(step, Action) else step.when
+        self.when = templates.compile(when) if when else None
 
     @property
     def checks(self) -> list[str]:

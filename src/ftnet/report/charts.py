@@ -88,21 +88,23 @@ class Scale:
         return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
-def scaled(values: Iterable[float], *, log: bool | None = None) -> tuple[Scale, list[float]]:
+def scaled(
+    values: Iterable[float], *, log: bool | None = None, ticks: int = 5, least_step: float = 0.0
+) -> tuple[Scale, list[float]]:
     """A scale for these values and the values of its ticks; by default log where it reads better.
 
-    A linear one begins at 0, and both end at a tick.
+    A linear one begins at 0, and both end at a tick; ``ticks`` are so many at most, or one more.
     """
     some = [value for value in values if value > 0]
     if not some:
         return Scale(0, 1), [0, 1]
     least, most = min(some), max(some)
     if log if log is not None else most > least * _SPREAD:
-        ticks = _decades(least, most)
-        return Scale(ticks[0], ticks[-1], True), ticks
-    step = _step(most / 4)
-    ticks = [step * index for index in range(math.ceil(most / step - 1e-9) + 1)]
-    return Scale(0, ticks[-1]), ticks
+        marks = _decades(least, most)
+        return Scale(marks[0], marks[-1], True), marks
+    step = _step(max(most / ticks, least_step))
+    marks = [step * index for index in range(math.ceil(most / step - 1e-9) + 1)]
+    return Scale(0, marks[-1]), marks
 
 
 def _step(least: float) -> float:
@@ -173,6 +175,12 @@ def _path(points: Iterable[tuple[int, int | None]]) -> str:
     return "".join(out)
 
 
+def _short(value: float, name: Format) -> str:
+    """A name that there is room for beside an axis."""
+    told = name(value)
+    return f"{value / 1e6:g} M" if told.count(",") > 1 else told
+
+
 def _told(values: Values, part: range, name: Format) -> str:
     there = [one for index in part if (one := values[index]) is not None]
     if not there:
@@ -197,6 +205,7 @@ def plot(
     parts: Sequence[range] | None = None,
     bands: Sequence[Band] = (),
     low: bool = False,
+    least_step: float = 0.0,
 ) -> Chart:
     """Of lines by name, each a style and its values at ``xs``, shares of the axis from 0 to 1.
 
@@ -204,7 +213,7 @@ def plot(
     """
     parts = parts or stretches(len(xs))
     every = [one for _, values in lines.values() for one in values if one is not None]
-    scale, ticks = scaled(every, log=log)
+    scale, marks = scaled(every, log=log, ticks=3 if low else 5, least_step=least_step)
 
     def drawn(values: Values) -> str:
         return _path(
@@ -218,7 +227,7 @@ def plot(
         about=about,
         lines=tuple(Line(name, style, drawn(values)) for name, (style, values) in lines.items()),
         x_ticks=tuple(x_ticks),
-        y_ticks=tuple(Tick(scale.at(one), y_name(one)) for one in ticks),
+        y_ticks=tuple(Tick(scale.at(one), _short(one, y_name)) for one in marks),
         read_out={
             "x": [round((xs[part[0]] + xs[part[-1]]) / 2 * WIDE) for part in parts],
             "at": [names(part) for part in parts],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,10 @@ __all__ = ["content"]
 _PERCENTS: Final = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 _OF_STEPS: Final = (50.0, 90.0, 99.0, 99.9)
 _MOST: Final = 200  # rows of statuses, and of errors
+#: Rows of the summary that the tiles do not have already.
+_BESIDE_TILES: Final = (
+    "requests", "errors", "late sends", "sent", "received", "connections", "generator CPU"
+)  # fmt: skip
 _FULL_CORE: Final = 0.95  # what a worker may use of one without being the limit
 
 
@@ -32,6 +37,13 @@ def content(
     result: Result, outcomes: Sequence[Outcome], versions: Mapping[str, str]
 ) -> dict[str, Any]:
     """The template's variables."""
+    with text.telling(result):
+        return _content(result, outcomes, versions)
+
+
+def _content(
+    result: Result, outcomes: Sequence[Outcome], versions: Mapping[str, str]
+) -> dict[str, Any]:
     course = Course(result)
     over_time = [course.latency(), course.rate(), course.errors()] if course else []
     return {
@@ -45,7 +57,7 @@ def content(
         "broken": sum(not one.ok for one in outcomes),
         "about": _about(result, versions),
         "tiles": _tiles(result),
-        "summary": text.summary_rows(result),
+        "summary": [row for row in text.summary_rows(result) if row[0] in _BESIDE_TILES],
         "curve": percentile_curve(result),
         "latency": times({"response": result.response, "service": result.service}, _PERCENTS),
         "open_model": result.options.open_model,
@@ -68,8 +80,9 @@ def _title(result: Result) -> str:
 
 def _says(result: Result) -> str:
     if not result.valid:
-        return "The generator was the limit, not the server."
-    return text.headline(result)[1]
+        told = text.headline(result)[1]
+        return f"{told[0].upper()}{told[1:].rstrip(':')}."
+    return re.sub(r"(?<=\d) (?=\D)", "\N{NO-BREAK SPACE}", text.headline(result)[1])
 
 
 def _check(one: Outcome) -> dict[str, Any]:
@@ -111,7 +124,7 @@ def _about(result: Result, versions: Mapping[str, str]) -> list[tuple[str, str]]
 def _tiles(result: Result) -> list[tuple[str, str, str]]:
     """Name, number and what is to be said of it."""
     n, response = result.counts, result.response
-    asked = text.target(result)
+    asked = 0.0 if result.plan else text.target(result)
     tiles = [("answers a second", rate(result.rate), f"{rate(asked)} due" if asked else "")]
     for of in (50.0, 99.0, 99.9):
         tiles.append((f"p{of:g}", _time(percentile(response, of)), "response time"))
@@ -241,9 +254,9 @@ def _step(name: str, step: Step, decimals: int, longest: float) -> dict[str, Any
     n, response = step.counts, step.response
     held = sum(good for good, _ in step.checks.values())
     broken = sum(bad for _, bad in step.checks.values())
-    values = [percentile(response, of) for of in (50.0, 99.0)]
-    values.append(response.max if response.count else None)
     mean = response.mean if response.count else 0.0
+    values = [mean or None, *(percentile(response, of) for of in (50.0, 99.0))]
+    values.append(response.max if response.count else None)
     return {
         "name": name,
         "kind": step.kind,
@@ -254,7 +267,6 @@ def _step(name: str, step: Step, decimals: int, longest: float) -> dict[str, Any
         "wrong": bool(n.wrong),
         "broken": bool(broken),
         "parts": _parts(text.shares(step.phases), mean / longest),
-        "mean": _time(round(mean) or None),
         "phases": _phases(step.phases),
         "fates": _fates(n),
         "statuses": _statuses(step.statuses, n.completed),

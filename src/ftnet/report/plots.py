@@ -37,7 +37,7 @@ def percentile_curve(result: Result) -> Chart | None:
     if not most:
         return None
     nines = math.log10(most)
-    levels = {index / _A_DECADE for index in range(math.floor(nines * _A_DECADE) + 1)}
+    levels = {index / _A_DECADE for index in range(1, math.floor(nines * _A_DECADE) + 1)}
     marks = {one: -math.log10(1 - one / 100) for one in (50, 75, 95)}
     grid = sorted(levels | {one for one in marks.values() if one <= nines} | {nines})
     end = nines + _END
@@ -53,16 +53,21 @@ def percentile_curve(result: Result) -> Chart | None:
             "response": ("response", _curve(result.response, grid)),
             "service": ("service", _curve(result.service, grid)),
         },
-        x_ticks=[
-            *(
-                Tick(level / end, "0" if not level else _level(level))
-                for level in range(int(nines) + 1)
-            ),
-            *([Tick(marks[50] / end, "p50", nines > 4)] if nines > marks[50] else []),
-            Tick(1.0, "max"),
-        ],
+        x_ticks=_percent_ticks(nines, end),
         y_name=time,
     )
+
+
+def _percent_ticks(nines: float, end: float) -> list[Tick]:
+    """As many as there is room for; fewer where there is little."""
+    levels = {0.0: "0", math.log10(2): "p50"}
+    levels |= {float(level): _level(level) for level in range(1, int(nines) + 1)}
+    ticks = [Tick(1.0, "max")]
+    for level in sorted((one for one in levels if one <= nines), reverse=True):
+        at, wide = level / end, [one.at for one in ticks if not one.more]
+        if ticks[-1].at - at > 0.05:
+            ticks.append(Tick(at, levels[level], more=wide[-1] - at < 0.17))
+    return ticks
 
 
 def _curve(histogram: Histogram, grid: Sequence[float]) -> Values:
@@ -106,8 +111,10 @@ class Course:
     def __bool__(self) -> bool:
         return len(self._intervals) > 1
 
-    def latency(self) -> Chart:
-        """Percentiles of the response time."""
+    def latency(self) -> Chart | None:
+        """Percentiles of the response time; None when there was no response."""
+        if not any(one.response.count for one in self._intervals):
+            return None
         lines: dict[str, tuple[str, Values]] = {
             f"p{of:g}": (f"p{of:g}", [percentile(one.response, of) for one in self._intervals])
             for of in (50.0, 90.0, 99.0)
@@ -121,11 +128,22 @@ class Course:
         """Requests that were due, in the open model, and answers."""
         lines: dict[str, tuple[str, Values]] = {}
         if self._result.options.open_model:
-            lines["due"] = "due", self._a_second(lambda one: one.counts.scheduled)
+            lines["iterations due" if self._result.plan else "due"] = "due", self._due()
         answered = self._a_second(lambda one: one.counts.answered)
         lines["answered"] = "answered", answered
         about = f"From {rate(min(answered))} to {rate(max(answered))} answers a second."
         return self._plot("Rate, a second", about, lines, rate, log=False)
+
+    def _due(self) -> Values:
+        """On average in each interval, whose `target` is that of its end; a ramp is even."""
+        options = self._result.options
+        before = [0.0 if options.stages and not options.rate else self._intervals[0].target]
+        before += [one.target for one in self._intervals[:-1]]
+        end = self._result.warmup + self._result.duration
+        return [
+            (first + one.target) / 2 if one.at - one.seconds < end - 1e-3 else None
+            for first, one in zip(before, self._intervals, strict=True)
+        ]
 
     def errors(self) -> Chart | None:
         """Those a second; None when there are none at all."""
@@ -146,7 +164,7 @@ class Course:
             lines["waiting"] = "errors", [one.waiting for one in self._intervals]
         most = max(one.in_flight for one in self._intervals)
         about = f"Up to {count(most)} requests were under way."
-        return self._plot("Under way", about, lines, count, low=True)
+        return self._plot("Under way", about, lines, count, log=False, low=True, least_step=1)
 
     def cpu(self) -> Chart:
         """Of the generator, as a share of one core."""
@@ -167,6 +185,7 @@ class Course:
         *,
         log: bool | None = None,
         low: bool = False,
+        least_step: float = 0.0,
     ) -> Chart:
         return plot(
             title,
@@ -179,6 +198,7 @@ class Course:
             log=log,
             bands=self._bands(),
             low=low,
+            least_step=least_step,
         )
 
     def _when(self, part: range) -> str:

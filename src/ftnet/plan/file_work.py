@@ -1,0 +1,153 @@
+"""Steps that move files: uploads, and downloads to a place that is given up again."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftcore.profile import Phases
+from ftnet.download import DownloadTask
+from ftnet.plan import template as templates
+from ftnet.plan.answers import Answer
+from ftnet.plan.http_work import whole_url
+from ftnet.plan.model import Download, Upload
+from ftnet.plan.work import Work
+from ftnet.upload import UploadTask
+
+if TYPE_CHECKING:
+    from ftcore.buffers import Chunk
+    from ftnet.plan.share import Workshop
+    from ftnet.plan.user import User
+
+__all__ = ["DownloadWork", "UploadWork"]
+
+
+class _Moved:
+    """Mixed into a task of the ft API: its end is told to the user whose step it is."""
+
+    if not TYPE_CHECKING:
+        __slots__ = ()
+
+    _user: User
+    _work: Work
+    _due: int
+
+    def _failed(self, outcome: int, phases: Phases | None, os_errno: int, detail: str) -> None:
+        self._user.failed(self._work, outcome, os_errno, detail, phases, self._due)
+
+
+class _Uploading(_Moved, UploadTask):
+    __slots__ = ("_due", "_user", "_work")
+
+    def _succeeded(
+        self, status: int, raw: bytes, body: Chunk | None, phases: Phases | None, charset: bool
+    ) -> None:
+        assert phases is not None
+        self._user.answered(self._work, Answer(status, raw, body, charset), phases, self._due)
+
+
+class _Downloading(_Moved, DownloadTask):
+    __slots__ = ("_due", "_user", "_work")
+
+    def _failed(self, outcome: int, phases: Phases | None, os_errno: int, detail: str) -> None:
+        assert self.part is not None
+        self.part.discard()
+        super()._failed(outcome, phases, os_errno, detail)
+
+    def _succeeded(
+        self, status: int, raw: bytes, body: Chunk | None, phases: Phases | None, charset: bool
+    ) -> None:
+        assert phases is not None
+        assert self.part is not None
+        file = _File(self.context[1].target, self.part.length)
+        try:
+            self.part.publish(file.path, False)
+            self._user.answered(self._work, Answer(status, raw, file, charset), phases, self._due)
+        except OSError as error:
+            self._failed(-15, phases, error.errno or 0, os.fsdecode(file.path))
+        finally:
+            file.remove()
+
+
+class _File:
+    """What was downloaded, as the body of an answer: read only where something looks into it."""
+
+    def __init__(self, path: bytes, length: int) -> None:
+        self.path = path
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __bytes__(self) -> bytes:
+        return Path(os.fsdecode(self.path)).read_bytes()
+
+    def remove(self) -> None:
+        Path(os.fsdecode(self.path)).unlink(missing_ok=True)
+
+
+class _FileWork(Work):
+    __slots__ = ("_client", "_header", "_shop", "_timeout", "_url")
+
+    def __init__(self, step: Upload | Download, url: str, name: str, shop: Workshop) -> None:
+        super().__init__(step, name)
+        self._shop = shop
+        self._client = shop.client()
+        self._url = templates.compile(whole_url(shop.plan.base_url, url))
+        header = {**shop.plan.header, **step.header}
+        self._header = {key: templates.compile(text) for key, text in header.items()}
+        self._timeout = shop.timeout(step) * 1000.0
+
+    def _asked(self, user: User) -> dict[str, Any]:
+        url = self._url.render(user.variables)
+        header = {key: one.render(user.variables) for key, one in self._header.items()}
+        cookie = user.jar.header(url) if user.jar else ""
+        if cookie and not any(key.lower() == "cookie" for key in header):
+            header["cookie"] = cookie
+        return {"url": url, "header": header or None, "timeout": self._timeout}
+
+
+class UploadWork(_FileWork):
+    """A file as a form sends it."""
+
+    kind = "upload"
+    __slots__ = ("_field", "_form", "_path")
+
+    def __init__(self, step: Upload, name: str, shop: Workshop) -> None:
+        super().__init__(step, step.upload, name, shop)
+        self._path = os.fspath(shop.path(step.file))
+        self._field = step.field
+        self._form = templates.compile_value(dict(step.form))
+
+    def begin(self, user: User, due: int) -> None:
+        from ftnet.upload import upload
+
+        task = _Uploading()
+        task._user, task._work, task._due = user, self, due
+        form = self._form.render(user.variables)
+        given = {**self._asked(user), "filePath": self._path, "name": self._field}
+        user.under_way = task
+        upload(self._client, None, {**given, "formData": form or None}, task)
+
+
+class DownloadWork(_FileWork):
+    """A file to a temporary place."""
+
+    kind = "download"
+    __slots__ = ("_folder",)
+
+    def __init__(self, step: Download, name: str, shop: Workshop) -> None:
+        super().__init__(step, step.download, name, shop)
+        self._folder = shop.folder
+
+    def begin(self, user: User, due: int) -> None:
+        from ftnet.download import download
+
+        task = _Downloading()
+        task._user, task._work, task._due = user, self, due
+        handle, path = tempfile.mkstemp(prefix="ftnet-", dir=self._folder())
+        os.close(handle)
+        user.under_way = task
+        download(self._client, None, {**self._asked(user), "filePath": path}, task)

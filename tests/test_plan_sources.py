@@ -1,0 +1,490 @@
+"""Plans from HAR files, lists, curl commands and OpenAPI documents."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import haralyzer
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftnet import cli, plan
+from ftnet.plan import PlanError, curl, model, template
+from tests.servers.counting import CountingServer
+
+SHOP = "https://shop.example"
+
+
+def steps(made: plan.Plan) -> list[Any]:
+    (scenario,) = made.scenario
+    return list(scenario.step)
+
+
+def saved(folder: Path, name: str, content: Any) -> Path:
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def wrong(make: Any, *arguments: Any, **options: Any) -> str:
+    with pytest.raises(PlanError) as caught:
+        make(*arguments, **options)
+    return str(caught.value)
+
+
+def is_accepted(made: plan.Plan, folder: Path) -> None:
+    """What is made of a source is a plan that reads back the same."""
+    path = folder / "made.toml"
+    path.write_text(plan.to_toml(made))
+    assert plan.read(path) == made
+
+
+# --- HAR --------------------------------------------------------------------------------------
+
+
+def entry(
+    url: str,
+    method: str = "GET",
+    status: int = 200,
+    at: float = 0.0,
+    took: float = 100.0,
+    mime: str = "text/html",
+    fields: dict[str, str] | None = None,
+    post: dict[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """As Chrome writes it; `at` is in seconds, `took` in milliseconds."""
+    header = {":authority": "shop.example", "User-Agent": "Mozilla/5.0", "Accept": "*/*"}
+    header |= {
+        "sec-fetch-mode": "cors",
+        "Accept-Encoding": "gzip, br",
+        "Referer": SHOP,
+        "Host": url.split("/")[2].rpartition("@")[2],
+    }
+    header |= {"Cookie": "sid=s3cret", "If-None-Match": '"1"', **(fields or {})}
+    request = {
+        "method": method,
+        "url": url,
+        "httpVersion": "h2",
+        "headers": [{"name": name, "value": value} for name, value in header.items()],
+        "queryString": [],
+        "cookies": [],
+        "headersSize": -1,
+        "bodySize": len((post or {}).get("text", "")),
+    }
+    response = {
+        "status": status,
+        "statusText": "",
+        "httpVersion": "h2",
+        "headers": [],
+        "cookies": [],
+        "content": {"size": 0, "mimeType": mime},
+        "redirectURL": "/next" if 300 <= status < 304 else "",
+        "headersSize": -1,
+        "bodySize": 0,
+    }
+    started = f"2026-01-05T10:00:{at:06.3f}Z"
+    timings = {"send": 0, "wait": took, "receive": 0}
+    made = {"startedDateTime": started, "time": took, "request": request, "response": response}
+    made |= {"cache": {}, "timings": timings, **more}
+    if post:
+        request["postData"] = post
+    return made
+
+
+JSON = {"mimeType": "application/json", "text": '{"mail": "a@b.c", "cost": "${5}"}'}
+FORM = {"mimeType": "application/x-www-form-urlencoded", "text": "a=1&b=x+y%26"}
+PHOTO = {"mimeType": "image/png", "text": "aGk=", "_encoding": "base64"}
+
+BROWSED = [
+    entry(f"{SHOP}/", at=0, took=200),
+    entry(f"{SHOP}/app.js", at=0.05, mime="text/javascript", _resourceType="script"),
+    entry(f"{SHOP}/logo.png", at=0.1, took=400, mime="image/png"),
+    entry(f"{SHOP}/api/login?a=${{x}}", "POST", at=2, post=JSON, fields={"X-Csrf": "1"}),
+    entry(f"{SHOP}/api/old", "PUT", 302, at=2.105, post=FORM),
+    entry(f"{SHOP}/api/new", "GET", 404, at=2.3),
+    entry("https://cdn.example/x?y=1", at=2.4, fields={"Authorization": "Bearer s3cret"}),
+    entry("wss://shop.example/live", at=2.5, status=101),
+    entry(f"{SHOP}/cached", at=2.6, _fromCache="disk"),
+    entry(f"{SHOP}/cut", at=2.7, status=0),
+    entry(f"{SHOP}/api", "OPTIONS", 204, at=2.8, _resourceType="preflight"),
+    entry(f"{SHOP}/photo", "POST", at=5, post=PHOTO),
+    entry("https://user:pw@shop.example/last", at=9),
+]  # fmt: skip
+
+
+def har(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    creator = {"name": "WebInspector", "version": "537.36"}
+    return {"log": {"version": "1.2", "creator": creator, "pages": [], "entries": entries}}
+
+
+def test_a_browsers_har_becomes_a_plan(tmp_path: Path) -> None:
+    document = har(BROWSED)
+    assert len(haralyzer.HarParser(copy.deepcopy(document)).har_data["entries"]) == len(BROWSED)
+    left_out: list[str] = []
+    made = plan.from_har(saved(tmp_path, "shop.har", document), left_out=left_out)
+    is_accepted(made, tmp_path)
+    assert (made.name, made.base_url) == ("shop", SHOP)
+    assert made.header == {"User-Agent": "Mozilla/5.0", "Accept": "*/*"}
+    assert steps(made) == [
+        model.Http(request="/"),
+        model.Http(request="/app.js"),
+        model.Http(request="/logo.png"),
+        model.Http(
+            request="POST /api/login?a=$${x}",
+            header={"X-Csrf": "1"},
+            json={"mail": "a@b.c", "cost": "$${5}"},
+        ),
+        model.Http(request="PUT /api/old", form={"a": "1", "b": "x y&"}, follow=False),
+        model.Http(request="/api/new", expect={"status": 404}),
+        model.Http(request="https://cdn.example/x?y=1"),
+        model.Http(request="POST /photo"),
+        model.Http(request="/last"),
+    ]
+    assert left_out == [
+        "GET wss://shop.example/live: wss is not sent as a request",
+        "GET https://shop.example/cached: it came from the browser's cache",
+        "GET https://shop.example/cut: it was not answered",
+        "OPTIONS https://shop.example/api: the browser's question before another request",
+        "the body of POST https://shop.example/photo: it is not text, or was not kept",
+    ]
+    assert "s3cret" not in plan.to_toml(made)
+
+
+def test_a_har_can_be_narrowed(tmp_path: Path) -> None:
+    path = saved(tmp_path, "shop.har", har(BROWSED))
+    made = plan.from_har(path, hosts=["Shop.example"], static=False, credentials=True)
+    requests = [step.request for step in steps(made)]
+    assert requests[:2] == ["/", "POST /api/login?a=$${x}"]
+    assert len(requests) == 6
+    assert steps(made)[0].header == {"Cookie": "sid=s3cret"}
+    assert "has no requests" in wrong(plan.from_har, path, hosts=["other.example"])
+
+
+def test_a_har_has_times_to_think(tmp_path: Path) -> None:
+    path = saved(tmp_path, "shop.har", har(list(reversed(BROWSED))))
+    thinks = [step.think for step in steps(plan.from_har(path, think=True))]
+    # the picture came at 0.5 s, the next request at 2 s; gaps under 10 ms are the browser's own
+    assert thinks == [0, 0, 1.5, 0, 0.095, 0, 2.5, 3.9, 0]
+
+
+def test_its_own_har_becomes_a_plan(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with CountingServer() as server:
+        path = tmp_path / "a.har"
+        url = f"http://127.0.0.1:{server.port}/x?a=1"
+        assert cli.main(["request", "--har", str(path), "--data-json", '{"a": 1}', url]) == 0
+        made = plan.from_har(path)
+        assert made.base_url == f"http://127.0.0.1:{server.port}"
+    is_accepted(made, tmp_path)
+    assert [(step.request, step.json) for step in steps(made)] == [("POST /x?a=1", {"a": 1})]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "a.har: is no JSON: "),
+        ("[]", "a.har: is no HAR file: there is no log.entries"),
+        ('{"log": {}}', "a.har: is no HAR file"),
+        ('{"log": {"entries": [3]}}', "a.har: log.entries must be a list of objects"),
+        ('{"log": {"entries": [{}]}}', "a.har: entry 1 is none of HAR 1.2: KeyError: 'request'"),
+        ('{"log": {"entries": []}}', "a.har: has no requests"),
+    ],
+)
+def test_refuses_what_is_no_har(tmp_path: Path, content: str, reason: str) -> None:
+    assert reason in wrong(plan.from_har, saved(tmp_path, "a.har", content))
+
+
+_FIELD = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=8)
+
+
+@settings(max_examples=50)
+@given(
+    st.text(st.characters(codec="utf-8"), min_size=1),
+    _FIELD,
+    st.sampled_from([JSON, FORM, {"mimeType": "text/x"}]),
+)
+def test_a_recorded_body_is_sent_as_it_was(text: str, field: str, post: dict[str, str]) -> None:
+    import tempfile
+
+    asked = entry(f"{SHOP}/", "POST", post={**post, "text": text}, fields={"X-A": field.strip()})
+    with tempfile.TemporaryDirectory() as folder:
+        made = plan.from_har(saved(Path(folder), "a.har", har([asked])))
+    (step,) = steps(made)
+    if step.json is not None:
+        assert template.compile_value(step.json).render({}) == json.loads(text)
+    elif step.form is None:
+        assert template.compile(step.body).render({}) == text
+    assert template.compile(step.header.get("X-A", "")).render({}) == field.strip()
+
+
+# --- lists and curl ---------------------------------------------------------------------------
+
+LIST = """\
+# what is asked for
+http://h:8080/a?x=${y}
+
+POST http://h:8080/b
+curl 'http://h:8080/login?next=%2F' \\
+  -H 'accept: application/json' \\
+  -H 'content-type: application/json' -H 'sec-fetch-mode: cors' -H 'referer: http://h/' \\
+  --data-raw $'{"a":"it\\'s \\u00e9"}' \\
+  --compressed -sSk
+curl -XPUT -d a=1 -d b='2 3' -u ada:pw -m 2.5 h:8080/c ;
+curl -LI -A me --http2 --url "http://h:8080/d" -b 'sid=1'
+curl --json '{
+  "a": [1, null]}' http://h:8080/e
+curl -G -d q=1 --data-urlencode 'w=a b&' 'http://h:8080/f?z=0'
+curl -F photo=@p.png -F name=x -H 'X-A: 1' -m1 http://h:8080/up
+curl -d @p.png http://h:8080/g -X PATCH
+"""
+
+
+def test_a_list_becomes_a_plan(tmp_path: Path) -> None:
+    (tmp_path / "p.png").write_bytes(b"x")
+    made = plan.from_urls(saved(tmp_path, "urls.txt", LIST))
+    is_accepted(made, tmp_path)
+    assert (made.base_url, made.settings) == ("http://h:8080", {"verify": False})
+    urlencoded = "application/x-www-form-urlencoded"
+    both = {"Accept": "application/json", "Content-Type": "application/json"}
+    given = [
+        model.Http(request="/a?x=$${y}"),
+        model.Http(request="POST /b"),
+        model.Http(
+            request="POST /login?next=%2F", header={"accept": "application/json"},
+            json={"a": "it's é"}, follow=False,
+        ),
+        model.Http(
+            request="PUT /c", header={"Authorization": "Basic YWRhOnB3"},
+            form={"a": "1", "b": "2 3"}, timeout=2.5, follow=False,
+        ),
+        model.Http(
+            request="HEAD /d", header={"User-Agent": "me", "Cookie": "sid=1"}, http_version="2"
+        ),
+        model.Http(
+            request="POST /e", header=both, body='{\n  "a": [1, null]}', follow=False,
+        ),
+        model.Http(request="/f?z=0&q=1&w=a%20b%26", follow=False),
+        model.Upload(
+            upload="/up", file="p.png", field="photo", form={"name": "x"}, header={"X-A": "1"},
+            timeout=1,
+        ),
+        model.Http(
+            request="PATCH /g", header={"Content-Type": urlencoded}, body_file="p.png", follow=False
+        ),
+    ]  # fmt: skip
+    assert steps(made) == given
+
+
+def test_tells_all_that_is_wrong_in_a_list(tmp_path: Path) -> None:
+    text = """\
+http://h/ x y
+GET /relative
+curl --upload-file a http://h/
+curl -zX http://h/
+curl -H
+curl -s
+curl -F a=b http://h/
+curl -x p:1 http://h/
+curl -x q:1 http://h/
+ftp://h/
+curl 'http://h/
+"""
+    found = wrong(plan.from_urls, saved(tmp_path, "u.txt", text)).replace(f"{tmp_path}/", "")
+    assert found.split("\n") == [
+        "u.txt:1: must be URL, METHOD URL or a curl command, got 'http://h/ x y'",
+        "u.txt:2: must be an absolute http or https URL, got '/relative'",
+        "u.txt:3: curl's --upload-file is not supported",
+        "u.txt:4: curl's -z is not supported",
+        "u.txt:5: curl's -H has no value",
+        "u.txt:6: the URL is missing",
+        "u.txt:7: -F must have one NAME=@FILE among its fields, with POST",
+        "u.txt:9: proxy is 'http://p:1' in a line before, and can't differ",
+        "u.txt:10: has a wrong scheme, got 'ftp'; takes http or https",
+        "u.txt:11: a quote is not closed: 'http://h/",
+    ]
+    assert "has no requests" in wrong(plan.from_urls, saved(tmp_path, "u.txt", "# none\n"))
+    assert "there is no file" in wrong(
+        plan.from_urls, saved(tmp_path, "u.txt", "curl -d @gone http://h/")
+    )
+
+
+@settings(max_examples=50)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))))
+def test_words_are_those_of_a_shell(given_words: list[str]) -> None:
+    assert curl.words(shlex.join(given_words)) == given_words
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("a  b\tc", ["a", "b", "c"]),
+        ("a'b c'\"d e\"f", ["ab cd ef"]),
+        ("'' \"\"", ["", ""]),
+        ("a \\\n b\\ c", ["a", "b c"]),
+        ('"a\\"b\\\\c\\d" \\$', ['a"b\\c\\d', "$"]),
+        (r"$'a\n\x41\u00e9\'\101'", ["a\nAé'A"]),
+    ],
+)
+def test_words_with_every_quote(command: str, words: list[str]) -> None:
+    assert curl.words(command) == words
+
+
+# --- OpenAPI ----------------------------------------------------------------------------------
+
+LOOP = {"$ref": "#/components/schemas/Loop"}
+API: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "servers": [{"url": "http://h:{port}/v1/", "variables": {"port": {"default": "8080"}}}],
+    "paths": {
+        "/items/{id}": {
+            "parameters": [{"$ref": "#/components/parameters/Id"}],
+            "get": {
+                "operationId": "getItem",
+                "parameters": [
+                    {"name": "fields", "in": "query", "example": ["a", "b c"]},
+                    {"name": "page", "in": "query", "required": True, "schema": {"default": 1}},
+                    {"name": "unused", "in": "query", "schema": {"default": 1}},
+                    {"name": "X-Kind", "in": "header", "examples": {"one": {"value": "${k}"}}},
+                    {"name": "sid", "in": "cookie", "required": True, "schema": {"enum": ["s"]}},
+                    {"name": "Authorization", "in": "header", "required": True},
+                ],
+                "responses": {"200": {}, "2XX": {}, "404": {}, "default": {}},
+            },
+            "put": {
+                "requestBody": {
+                    "content": {
+                        "text/plain": {"example": "no"},
+                        "application/json": {"schema": {"$ref": "#/components/schemas/Item"}},
+                    }
+                },
+                "responses": {"204": {}},
+            },
+            "delete": {"parameters": [{"name": "why", "in": "query", "required": True}]},
+        },
+        "/login": {
+            "post": {
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/x-www-form-urlencoded": {"example": {"user": "a", "n": 1}}
+                    },
+                }
+            }
+        },
+        "/text": {
+            "post": {"requestBody": {"content": {"text/csv": {"example": "a,b\n"}}}},
+            "patch": {
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": LOOP}},
+                }
+            },
+        },
+    },
+    "components": {
+        "parameters": {
+            "Id": {"name": "id", "in": "path", "required": True, "schema": {"examples": ["a/b"]}}
+        },
+        "schemas": {
+            "Item": {
+                "type": "object",
+                "required": ["name", "tags"],
+                "properties": {
+                    "id": {"readOnly": True, "example": 3},
+                    "name": {"type": "string", "example": "Ada"},
+                    "tags": {"type": "array", "items": {"const": "x"}},
+                    "more": {"type": "string"},
+                    "size": {"allOf": [{"properties": {"w": {"default": 2}}}]},
+                },
+            },
+            "Loop": {"required": ["a"], "properties": {"a": LOOP}},
+        },
+    },
+}  # fmt: skip
+
+
+def test_an_openapi_document_becomes_a_plan(tmp_path: Path) -> None:
+    path = saved(tmp_path, "api.json", API)
+    left_out: list[str] = []
+    made = plan.from_openapi(path, left_out=left_out)
+    is_accepted(made, tmp_path)
+    assert (made.name, made.base_url) == ("api", "http://h:8080/v1")
+    assert steps(made) == [
+        model.Http(
+            name="getItem",
+            request="GET items/a%2Fb?fields=a&fields=b%20c&page=1",
+            header={"X-Kind": "$${k}", "Cookie": "sid=s"},
+            expect={"status": [200, "2xx"]},
+        ),
+        model.Http(
+            request="PUT items/a%2Fb",
+            json={"name": "Ada", "tags": ["x"], "size": {"w": 2}},
+            expect={"status": 204},
+        ),
+        model.Http(request="POST login", form={"user": "a", "n": "1"}),
+        model.Http(request="POST text", header={"Content-Type": "text/csv"}, body="a,b\n"),
+    ]
+    lacks = [
+        "DELETE /items/{id}: the query parameter why has no example",
+        "PATCH /text: the body (application/json) has no example",
+    ]
+    assert left_out == lacks
+    assert wrong(plan.from_openapi, path).replace(f"{path}: ", "").split("\n") == lacks
+
+
+def test_yaml_says_the_same(tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    first = plan.from_openapi(saved(tmp_path, "api.json", API), left_out=[])
+    second = plan.from_openapi(saved(tmp_path, "api.yaml", yaml.safe_dump(API)), left_out=[])
+    assert first == second
+    assert "a.yaml:2: is no YAML: " in wrong(
+        plan.from_openapi, saved(tmp_path, "a.yaml", "a: 1\nb: [")
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ("{", "is no JSON: "),
+        ({"swagger": "2.0"}, "must be an OpenAPI 3 document, and is Swagger 2"),
+        ({"a": 1}, "must be an OpenAPI 3 document, and is none"),
+        ({"openapi": "3.0.1", "paths": {}}, "servers: there is no absolute URL, got ''"),
+        ({**API, "paths": {}}, "has no operations"),
+        ({**API, "paths": {"/": {"get": {"parameters": [{"$ref": "#/a"}]}}}}, "GET /: #/a leads"),
+    ],
+)
+def test_refuses_what_is_no_openapi(tmp_path: Path, document: Any, reason: str) -> None:
+    assert reason in wrong(plan.from_openapi, saved(tmp_path, "a.json", document), left_out=[])
+
+
+def test_another_server_can_be_given(tmp_path: Path) -> None:
+    document = {**API, "servers": [{"url": "/v1"}]}
+    path = saved(tmp_path, "api.json", document)
+    assert plan.from_openapi(path, base_url="http://x/v2", left_out=[]).base_url == "http://x/v2"
+
+
+# --- any of them ------------------------------------------------------------------------------
+
+
+def test_finds_out_what_a_file_is(tmp_path: Path) -> None:
+    browsed = har(BROWSED)
+    api = {**API, "paths": {"/login": API["paths"]["/login"]}}
+    a_plan = {"base_url": "http://h", "scenario": [{"name": "a", "step": [{"request": "/"}]}]}
+    for name, content, first in (
+        ("a.har", browsed, "/"),
+        ("a.json", browsed, "/"),
+        ("b.json", api, "POST login"),
+        ("c.json", a_plan, "/"),
+        ("d.txt", "http://h/x\n", "/x"),
+        ("d.curl", "curl http://h/y\n", "/y"),
+        ("e.toml", plan.to_toml(plan.convert(a_plan)), "/"),
+    ):
+        assert steps(plan.load_any(saved(tmp_path, name, content)))[0].request == first
+    for name, content in (("a.json", "{"), ("a.json", "[]"), ("a.har", "{}"), ("a.toml", "a")):
+        wrong(plan.load_any, saved(tmp_path, name, content))
+    assert "No such file" in wrong(plan.load_any, tmp_path / "gone.json")
