@@ -129,7 +129,8 @@ def _add_load_options(parser: argparse.ArgumentParser) -> None:
     add("--local-workers", metavar="N", type=amount,
         help="processes that carry the run out together; needs ftnet[cluster]")  # fmt: skip
     add("--cluster", metavar="ADDRESS",
-        help="the workers of a dask scheduler, as tcp://10.0.0.1:8786, do (docs/cluster.md)")  # fmt: skip
+        help="the workers of a dask scheduler, as tcp://10.0.0.1:8786, do"
+        " (docs/cluster.md)")  # fmt: skip
     add("--late-after", metavar="TIME", type=span, help="what counts as late (default: 1ms)")
 
 
