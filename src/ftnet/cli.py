@@ -563,6 +563,13 @@ def merge_command(commands: Subparsers) -> None:
     add_merge(commands)
 
 
+def compare_command(commands: Subparsers) -> None:
+    """``ftnet compare``: whether one result of load is worse than another."""
+    from ftnet.cli_compare import add_compare
+
+    add_compare(commands)
+
+
 def serve_command(commands: Subparsers) -> None:
     """``ftnet serve``: a server to try load on."""
     from ftnet.cli_serve import add_serve
@@ -613,6 +620,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     plan_command,
     report_command,
     merge_command,
+    compare_command,
     serve_command,
     doctor_command,
 )

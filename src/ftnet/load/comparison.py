@@ -19,8 +19,9 @@ taken to be independent:
 - *The whole histograms* are compared by the greatest distance of their distribution functions (D,
   Kolmogorov and Smirnov), with as many requests as independent ones would have told as much: their
   number by the largest design effect, the factor by which the variance of the shares is greater
-  than that of independent requests (Rao and Scott, JASA 76, 1981). It says whether the runs differ
-  at all; how much is D itself, and the area between (Wasserstein).
+  than that of independent requests (Rao and Scott, JASA 76, 1981). Its chance is that of the
+  distance from the median up, since of the seconds nothing below their medians is kept. It says
+  whether the runs differ at all; how much is D itself, and the area between (Wasserstein).
 - *Steps* of plans: of their seconds nothing is kept, so each gets the design effects of the run.
 
 All intervals hold together with probability 1 - alpha (Bonferroni), so alpha bounds the chance
@@ -104,7 +105,7 @@ class Comparison:
     changes: tuple[Change, ...] = ()
     steps: dict[str, tuple[Change, ...]] = field(default_factory=dict)  #: of plans, by name
     distance: float = 0.0  #: D of the response times, 0 to 1
-    p: float = 1.0  #: of D, for all tests together
+    p: float = 1.0  #: of D from the median up, for all tests together
     area: float = 0.0  #: between the distributions of the response times, ns
     problems: tuple[str, ...] = ()  #: why nothing can be said of the server
     notes: tuple[str, ...] = ()  #: what should be known
@@ -452,6 +453,7 @@ def _whole(base: _Side, now: _Side) -> tuple[float, float, float]:
     """D, how likely it is by chance, and the area between."""
     if not base.curve.count or not now.curve.count:
         return 0.0, 1.0, 0.0
-    distance, area = distances(base.curve, now.curve)
+    found = distances(base.curve, now.curve)
     values = [side.curve.count / max(side.effects.values()) for side in (base, now)]
-    return distance, kolmogorov_tail(distance, values[0] * values[1] / sum(values)), area
+    chance = kolmogorov_tail(found.upper, values[0] * values[1] / sum(values))
+    return found.greatest, chance, found.area
