@@ -52,6 +52,7 @@ _LATE_PART: Final = 0.1  # of the limit: a generator that is so late makes times
 _FEW: Final = 64  # connections at least
 _RESERVE: Final = 128  # descriptors that are left to others
 _PERCENTILE: Final = re.compile(r"(?:.*\.)?p(\d+(?:\.\d+)?)")
+_WRONG: Final = ("errors", "failed", "unfinished")
 _OWN: Final = ("rate", "stages", "duration", "requests", "think")
 
 
@@ -203,10 +204,11 @@ def find_rate(
     * where the server falls behind by more than half of the tolerance: a longer probe would have
       broken the checks.
 
-    A probe that is not valid (`Result.valid`) says nothing, and is made again. ``late_after`` is a
-    tenth of the largest limit if it is not given: the times that are judged have the generator's
-    lateness in them. After a probe that broke the server is waited for, `settle` seconds at most,
-    until it keeps the checks at a low rate.
+    A probe that is not valid (`Result.valid`) says nothing, and is made again; where the generator
+    was no more than late, it does say something if the checks hold nevertheless, or would not hold
+    without that either: response times have the lateness in them. For the same reason
+    ``late_after`` is a tenth of the largest limit if it is not given. After a probe that broke the
+    server is waited for, `settle` seconds at most, until it keeps the checks at a low rate.
 
     The other options are those of `load.run`, but those that say how much is sent. Without
     ``connections`` there are as many as never are the limit while the checks hold.
@@ -401,9 +403,13 @@ class Search:
     def _judged(self, rate: float, result: Result, settled: float) -> Probe:
         outcomes = tuple(one.judge(result) for one in self._asked.checks)
         behind = _behind(result)
-        fell_behind = behind > self._tolerance / 2
-        made = Probe(rate, "invalid", outcomes, behind, fell_behind, settled, result)
-        return replace(made, outcome="held" if made.kept else "broke") if result.valid else made
+        most = self._tolerance / 2
+        made = Probe(rate, "invalid", outcomes, behind, behind > most, settled, result)
+        if made.kept and _no_more_than_late(result):
+            return replace(made, outcome="held")
+        if not made.kept and (result.valid or _surely_broke(made, most)):
+            return replace(made, outcome="broke")
+        return made
 
     def _settled(self) -> float:
         """Waits until the server keeps the checks at the lowest rate that held; returns the s."""
@@ -481,6 +487,26 @@ def _run(options: Options) -> Result:
         return under_way.result()
     finally:
         under_way.stop()
+
+
+def _no_more_than_late(result: Result) -> bool:
+    """Whether the generator made response times longer, and did nothing worse."""
+    return all(one.kind == "late" for one in result.reasons)
+
+
+def _surely_broke(probe: Probe, most_behind: float) -> bool:
+    """Whether it would have broken with a generator that is not late: no response time is longer
+    by more than the greatest lateness."""
+    if not _no_more_than_late(probe.result):
+        return False
+    late = probe.result.lateness.max / 1e9
+    for one in probe.checks:
+        is_time = one.check.unit == "s" and one.check.sign in ("<", "<=")
+        if is_time and one.got is not None and one.got - late > one.check.limit:
+            return True
+        if one.check.name in _WRONG and not one.ok:
+            return True
+    return probe.behind - late / max(probe.result.duration, 1e-9) > most_behind
 
 
 def _behind(result: Result) -> float:
