@@ -82,8 +82,9 @@ def test_results_of_runs_are_as_the_schema_says() -> None:
     with CountingServer(answers) as server:
         closed = run(server.url, requests=40, connections=2)
         plan = load.run(shop(server.url))
-        talk = load.run(chat(server.port))
         opened = run(server.url, rate=400, duration=0.1, warmup=0.05, method="POST", data=b"x")
+    with CountingServer() as server:
+        talk = load.run(chat(server.port))
     with closed_port() as port:
         refused = run(f"http://127.0.0.1:{port}/", requests=3, connections=1)
     for found in (closed, opened, plan, talk, refused):
