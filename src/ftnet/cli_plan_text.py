@@ -77,11 +77,11 @@ def lines_of(plan: Plan) -> Iterator[str]:
         columns = ", ".join(sorted(rows.columns or ()))
         told = f"{name} from {feed.file}: {_rows(len(rows))}, {feed.order}"
         yield _row("data", f"{told}: {columns}" if columns else told)
-    names = iter(plan.named())
+    names = {id(step): name for name, step in plan.named()}
     whole = sum(one.weight for one in plan.scenario if one.load is None)
     for scenario in plan.scenario:
         yield ""
-        yield from _scenario(scenario, whole, [next(names) for _ in scenario.step])
+        yield from _scenario(scenario, whole, [(names[id(step)], step) for step in scenario.step])
 
 
 def _row(name: str, value: str) -> str:

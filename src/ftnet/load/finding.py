@@ -482,7 +482,9 @@ def _why_not_more(found: FoundRate) -> str:
     assert high is not None
     if found.limit == "generator":
         reasons = [one.result.reasons[0] for one in found.at(high.rate) if one.result.reasons]
-        return f"at {rate_text(high.rate)} the generator was the limit, not the server: {reasons[0]}"
+        return (
+            f"at {rate_text(high.rate)} the generator was the limit, not the server: {reasons[0]}"
+        )
     return f"broke in {high.broke} of {high.judged} at {rate_text(high.rate)}"
 
 
