@@ -11,8 +11,8 @@ from ftcore.profile import Phases
 from ftnet.download import DownloadTask
 from ftnet.plan import template as templates
 from ftnet.plan.answers import Answer
-from ftnet.plan.http_work import whole_url
 from ftnet.plan.model import Download, Upload
+from ftnet.plan.urls import whole_url
 from ftnet.plan.work import Work, prepare
 from ftnet.upload import UploadTask
 
@@ -96,7 +96,7 @@ class _FileWork(Work):
         self._shop = shop
         self._client = shop.client()
         self._url = templates.compile(whole_url(shop.plan.base_url, url))
-        header = {**shop.plan.header, **step.header}
+        header = shop.plan.header_with(step.header)
         self._header = {key: templates.compile(text) for key, text in header.items()}
         self._timeout = shop.timeout(step) * 1000.0
 

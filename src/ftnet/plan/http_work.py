@@ -85,7 +85,7 @@ class HttpWork(Request):
         self.content, content_type = _body_of(step, shop)
         self._follow = step.follow
         self._with_body = self.content is not None or self._method in ("POST", "PUT")
-        header = {**plan.header, **step.header}
+        header = plan.header_with(step.header)
         if content_type and not any(one.lower() == "content-type" for one in header):
             header["Content-Type"] = content_type
         self._header: _Header = {key: templates.compile(text) for key, text in header.items()}

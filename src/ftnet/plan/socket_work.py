@@ -16,8 +16,8 @@ from ftcore.profile import MOMENT_NAMES, Phases
 from ftnet.errors import Errno, FtError
 from ftnet.plan import template as templates
 from ftnet.plan.answers import Answer
-from ftnet.plan.http_work import whole_url
 from ftnet.plan.model import Action, Socket, Tcp, Udp, WebSocket
+from ftnet.plan.urls import for_websocket, whole_url
 from ftnet.plan.work import Work, prepare
 
 if TYPE_CHECKING:
@@ -450,8 +450,7 @@ class WebSocketWork(SocketWork):
     __slots__ = ()
 
     def _address(self, step: Any, shop: Workshop) -> str:
-        base = shop.plan.base_url
-        return whole_url(f"ws{base[4:]}" if base.startswith("http") else base, step.websocket)
+        return whole_url(for_websocket(shop.plan.base_url), step.websocket)
 
 
 class TcpWork(SocketWork):

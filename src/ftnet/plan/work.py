@@ -27,9 +27,9 @@ def prepare(work: Work, step: Step | Action, name: str) -> None:
     work.any_status = wanted is None
     work.status = wanted if isinstance(wanted, int) else 0
     rest = {k: v for k, v in step.expect.items() if k != "status"} if work.status else step.expect
-    work.expected = expectations(rest)
+    work.expected = expectations(rest, step.extract)
     if step.extract:
-        work.extract = extractions(step.extract)
+        work.extract = extractions(step.extract, step.expect)
     work.think, work.stops = 0.0, True
     if not isinstance(step, Action):
         work.think = step.think
