@@ -554,11 +554,20 @@ def plan_command(commands: Subparsers) -> None:
     from ftnet.cli_plan import add_plan
 
     add_plan(commands)
+
+
 def merge_command(commands: Subparsers) -> None:
     """``ftnet merge``: one result of load from several."""
     from ftnet.cli_merge import add_merge
 
     add_merge(commands)
+
+
+def compare_command(commands: Subparsers) -> None:
+    """``ftnet compare``: whether one result of load is worse than another."""
+    from ftnet.cli_compare import add_compare
+
+    add_compare(commands)
 
 
 def serve_command(commands: Subparsers) -> None:
@@ -611,6 +620,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     plan_command,
     report_command,
     merge_command,
+    compare_command,
     serve_command,
     doctor_command,
 )

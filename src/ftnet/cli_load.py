@@ -44,6 +44,14 @@ output:
   1 % of the requests, descriptors or ports ran out. So it is when a worker of a cluster was lost:
   the report says what is missing. When one was at its limit, no percentiles are told.
 
+finding a rate:
+  --find-rate doubles the rate until a probe, a run of --probe after a warm-up, does not keep the
+  checks, bisects, and tries both sides of the edge three times: it says how often each rate held.
+  A probe breaks by an error, too (unless there is a check on errors or failed), and when the server
+  falls behind. After one that broke the server is waited for until it keeps the checks again.
+  Exits with 1 when no rate holds (with --from: when that does not), with 3 when the generator, not
+  the server, was the limit. Connections are as many as never are the limit, unless -c says it.
+
 checks:
   --check 'NAME<LIMIT', with < <= > >= or =
   p50 p99.9 min mean max      of the response time: 20ms, 1.5s, 800us
@@ -64,6 +72,7 @@ examples:
   ftnet load --json --quiet URL | jq .response.p99        nanoseconds
   ftnet load --rate 1k --ndjson run.ndjson --hdr run.hlog --prometheus 9464 URL
   ftnet load --local-workers 4 --rate 50k -c 1000 URL     in four processes, as one run
+  ftnet load --find-rate 'p99<50ms' URL                   the highest rate at which that holds
   ftnet load --plan shop.toml --rate 200 --duration 1m    what users do, 200 times a second
 
 exit codes:
@@ -87,6 +96,7 @@ def add_load(commands: Subparsers) -> None:
     # may be missing where --json has taken it, and with --plan
     parser.add_argument("url", metavar="URL", nargs="?", help="http:// is assumed without a scheme")
     _add_load_options(parser)
+    _add_find_options(parser)
     _add_request_options(parser)
     _add_output_options(parser)
     _add_export_options(parser)
@@ -97,8 +107,9 @@ def add_load(commands: Subparsers) -> None:
 def _add_load_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("load").add_argument
     add("--plan", metavar="FILE",
-        help="carry out what FILE says virtual users do (see: ftnet plan --help), in place of a"
-        " URL: -c are users then, and rates and numbers are of iterations")  # fmt: skip
+        help="carry out what FILE says virtual users do, in place of a URL: a plan, a HAR file, a"
+        " list of URLs or curl commands, OpenAPI (see: ftnet plan --help); -c are users then, and"
+        " rates and numbers are of iterations")  # fmt: skip
     add("-c", "--connections", metavar="N", type=amount, help="open at once (default: 64)")
     add("--rate", metavar="N", type=rate, help="requests a second that are due: open model")
     add("--stages", metavar="TIME:RATE,...", type=stages, action="extend", default=[],
@@ -124,6 +135,20 @@ def _add_load_options(parser: argparse.ArgumentParser) -> None:
         help="the workers of a dask scheduler carry it out, as tcp://10.0.0.1:8786; see"
         " docs/cluster.md")  # fmt: skip
     add("--late-after", metavar="TIME", type=span, help="what counts as late (default: 1ms)")
+
+
+def _add_find_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("finding a rate").add_argument
+    add("--find-rate", metavar="CHECKS", action="append", default=[],
+        help="find the highest rate that keeps them: 'p99<50ms,errors<0.1%%' (may be"
+        " repeated)")  # fmt: skip
+    add("--from", metavar="N", dest="from_rate", type=rate,
+        help="the rate to begin with, and the lowest (default: 100, and lower if that"
+        " breaks)")  # fmt: skip
+    add("--to", metavar="N", dest="to_rate", type=rate, help="the highest (default: any)")
+    add("--tolerance", metavar="SHARE", type=share, help="how near to the edge (default: 2%%)")
+    add("--probe", metavar="TIME", type=span,
+        help="of what is measured at one rate (default: 5s, or ten times the limit)")  # fmt: skip
 
 
 def _add_request_options(parser: argparse.ArgumentParser) -> None:
@@ -196,6 +221,10 @@ def _add_connection_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_load(args: argparse.Namespace) -> int:
+    if args.find_rate:
+        from ftnet.cli_find_rate import run as find
+
+        return find(args)
     from ftnet.cli_load_run import run
 
     return run(args)
@@ -231,6 +260,15 @@ def amount(text: str) -> int:
     if value < 1 or value % 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0: 64, 10k, 1.5M")
     return int(value)
+
+
+def share(text: str) -> float:
+    """A part of the whole: ``2%``, ``0.02``."""
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(%?)", text)
+    value = float(found[1]) / (100 if found[2] else 1) if found else 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share between 0 and 1: 2%, 0.02")
+    return value
 
 
 def whole(text: str) -> int:

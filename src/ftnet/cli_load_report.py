@@ -189,27 +189,28 @@ def verdict(result: Result, style: Style) -> list[str]:
     for one in result.reasons:
         out += _reason(one, style)
     if result.reasons:
-        out += _wrapped(DOUBTFUL, style)
+        out += wrapped(DOUBTFUL, style)
     for note in notes(result):
-        out += _wrapped(f"NOTE  {note}", style)
+        out += wrapped(f"NOTE  {note}", style)
     return out
 
 
 def _told(word: str, text: str, colour: str, style: Style) -> list[str]:
-    first, *rest = _wrapped(f"{word}  {text}", style)
+    first, *rest = wrapped(f"{word}  {text}", style)
     return [paint(word, colour + BOLD, style) + first[len(word) :], *rest]
 
 
 def _reason(one: Verdict, style: Style) -> list[str]:
     mark, arrow = ("·", "→") if style.blocks else ("-", "->")
-    first = _wrapped(one.text, style, f"  {mark} ", "    ")
+    first = wrapped(one.text, style, f"  {mark} ", "    ")
     return [
         paint(line, YELLOW, style)
-        for line in [*first, *_wrapped(one.advice, style, f"    {arrow} ", "       ")]
+        for line in [*first, *wrapped(one.advice, style, f"    {arrow} ", "       ")]
     ]
 
 
-def _wrapped(text: str, style: Style, first: str = "", rest: str = "  ") -> list[str]:
+def wrapped(text: str, style: Style, first: str = "", rest: str = "  ") -> list[str]:
+    """In lines that fit the terminal."""
     import textwrap
 
     width = max(style.width, 20)
@@ -361,14 +362,14 @@ def _latency(result: Result, style: Style) -> list[str]:
     rows += [("service", result.service, "")] if both else []
     out = table("latency, ms", rows, "", style)
     if result.percentiles_refused:
-        out += _wrapped(f"no percentiles: {result.percentiles_refused}", style)
+        out += wrapped(f"no percentiles: {result.percentiles_refused}", style)
     if both:
         notes = ["response: from when it was due (no coordinated omission)",
                  "service: from its first byte sent"]  # fmt: skip
     else:
         notes = ["closed model: when the server stalls, requests that would have come meanwhile",
                  "are missing from these; --rate tells how long people wait"]  # fmt: skip
-    return [*out, *(paint(line, DIM, style) for note in notes for line in _wrapped(note, style))]
+    return [*out, *(paint(line, DIM, style) for note in notes for line in wrapped(note, style))]
 
 
 def shares(phases: Mapping[str, Mapping[str, Histogram]]) -> dict[str, float]:
@@ -416,7 +417,7 @@ def _steps(result: Result, style: Style) -> list[str]:
         for text, (held, broken) in step.checks.items():
             if broken:
                 told = f"{percent(broken / (held + broken))} did not hold: {text}"
-                out += [paint(line, YELLOW, style) for line in _wrapped(told, style, "  ", "    ")]
+                out += [paint(line, YELLOW, style) for line in wrapped(told, style, "  ", "    ")]
     n = result.iterations
     if n is not None:
         parts = [
@@ -453,7 +454,7 @@ def _workers(result: Result, style: Style) -> list[str]:
         out.append(row if style.blocks else row.replace("±", "+-"))
         if one.lost:
             told = f"lost: {one.lost}"
-            out += [paint(line, YELLOW, style) for line in _wrapped(told, style, "  ", "    ")]
+            out += [paint(line, YELLOW, style) for line in wrapped(told, style, "  ", "    ")]
     return out
 
 
@@ -498,7 +499,7 @@ def _errors(result: Result, style: Style) -> list[str]:
     out = [paint("errors", DIM, style)]
     for number, kind, text in kinds[:_MOST_ERRORS]:
         line = f"{kind}: {text}" if text else kind
-        out += _wrapped(line, style, f"{count(number):>11}  ", " " * 13)
+        out += wrapped(line, style, f"{count(number):>11}  ", " " * 13)
     if len(kinds) > _MOST_ERRORS:
         out.append(f"  and {len(kinds) - _MOST_ERRORS} other kinds")
     return out if kinds else []
@@ -512,10 +513,14 @@ def checks(outcomes: Sequence[Outcome], style: Style) -> list[str]:
     out = [paint(f"{'':6}{'check':<{width}}  got", DIM, style)]
     for one in outcomes:
         word = "ok" if one.ok else "FAIL"
-        value = one.note if one.got is None else got(one.got, one.check.unit)
         mark = paint(f"{word:<6}", "" if one.ok else RED + BOLD, style)
-        out.append(f"{mark}{one.check.text:<{width}}  {value}")
+        out.append(f"{mark}{one.check.text:<{width}}  {found(one)}")
     return out
+
+
+def found(outcome: Outcome) -> str:
+    """What a check found, or why it found nothing."""
+    return outcome.note if outcome.got is None else got(outcome.got, outcome.check.unit)
 
 
 def got(value: float, unit: str) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import argparse
 
     from ftnet.load.cluster import Cluster
+    from ftnet.plan import Plan
 
 CHECKS_FAILED, INVALID = 1, 3
 _TICK: Final = 0.1  # s
@@ -100,22 +101,29 @@ _CONTENTS: Final[dict[str, Callable[[Result, list[Outcome]], bytes]]] = {
 
 
 def _asked(args: argparse.Namespace) -> tuple[Options, list[Check]]:
+    operand(args)
+    for name in ("from_rate", "to_rate", "tolerance", "probe"):
+        if getattr(args, name) is not None:
+            flag = "--" + name.removesuffix("_rate")
+            raise cli.CommandError(cli.USAGE, f"{flag} is of --find-rate, which is not there")
+    checks = [usage(Check.parse, text) for text in args.checks]
+    return usage(_options, args), checks
+
+
+def operand(args: argparse.Namespace) -> None:
+    """Takes the URL from where it is; CommandError: there is none, and no plan either."""
     if args.url is None and args.plan is None and args.json not in (None, "-"):
         args.url, args.json = args.json, "-"  # `--json URL`: it took the only operand
-    checks = [_usage(Check.parse, text) for text in args.checks]
-    if args.plan is not None:
-        return _usage(_plan_options, args), checks
-    if args.url is None:
+    if args.url is None and args.plan is None:
         raise cli.CommandError(cli.USAGE, "a URL is missing: ftnet load [OPTION ...] URL")
-    return _usage(_options, args), checks
 
 
-def _usage(call: Callable[[A], T], argument: A) -> T:
+def usage(call: Callable[[A], T], argument: A, flag: str = "--check") -> T:
     """What ``call`` returns; whatever it refuses is a usage error, told by the option's name."""
     try:
         return call(argument)
     except CheckError as error:
-        reason = f"--check: {error}"
+        reason = f"{flag}: {error}"
     except (TypeError, ValueError) as error:
         reason = _by_flag(str(error))
     except cli.CommandError as error:
@@ -133,24 +141,35 @@ def _by_flag(message: str) -> str:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    return Options.of(**options_of(args))
+    target, given = target_of(args)
+    return (
+        Options.of(target, **given) if isinstance(target, str) else Options.of_plan(target, **given)
+    )
 
 
-def _plan_options(args: argparse.Namespace) -> Options:
-    """What the plan says, and the options that stand for some of it."""
+def target_of(args: argparse.Namespace) -> tuple[str | Plan, dict[str, Any]]:
+    """The URL or the plan, and the options that go with it."""
+    if args.plan is not None:
+        return _plan_of(args)
+    given = options_of(args)
+    return given.pop("url"), given
+
+
+def _plan_of(args: argparse.Namespace) -> tuple[Plan, dict[str, Any]]:
+    """The plan, and the options that stand for some of it."""
     import msgspec
 
     from ftnet import plan
 
     if args.url is not None:
         raise ValueError(f"the plan has its URLs itself, got {args.url} as well")
-    made = plan.read(args.plan)
+    made = plan.load_any(args.plan)
     settings = cli.client_settings(args)
     given = {name: value for name, value in options_of(args).items() if name not in settings}
     changed = {"settings": {**made.settings, **settings}}
     if "timeout" in given:
         changed["timeout"] = given.pop("timeout")
-    return Options.of_plan(msgspec.structs.replace(made, **changed), **given)
+    return msgspec.structs.replace(made, **changed), given
 
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:

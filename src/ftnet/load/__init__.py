@@ -16,6 +16,8 @@
     before = load.read("run.json")                # what `ftnet load --json run.json` wrote
     print(load.compare(before, result).verdict)   # is it worse now, beyond chance?
 
+    found = load.find_rate("http://localhost:8000/", "p99<50ms")  # the highest rate that keeps it
+
 Nothing of a request is done in Python: it is scheduled, sent, received, checked and recorded by the
 engine, in a thread of its own for each worker.
 
@@ -30,6 +32,7 @@ All times that go in and come out are seconds, but histograms, which are nanosec
 from __future__ import annotations
 
 from ftnet.load.comparison import Change, Comparison, compare
+from ftnet.load.finding import FoundRate, Probe, find_rate
 from ftnet.load.merging import merge
 from ftnet.load.options import Options
 from ftnet.load.reader import read
@@ -51,8 +54,10 @@ __all__ = [
     "Comparison",
     "Counts",
     "Failure",
+    "FoundRate",
     "Interval",
     "Options",
+    "Probe",
     "Result",
     "Run",
     "Snapshot",
@@ -61,6 +66,7 @@ __all__ = [
     "Verdict",
     "Worker",
     "compare",
+    "find_rate",
     "merge",
     "read",
     "run",

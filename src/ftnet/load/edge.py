@@ -59,7 +59,8 @@ class Edge:
             if not one.judged and not self.beyond(one):
                 return one.rate
         below, above = self.sides()
-        low, high = (below or [None])[-1], (above or [None])[0]
+        low = below[-1] if below else None
+        high = above[0] if above else None
         return (
             self._bracketed(low, high)
             or self._repeated(filter(None, (low, high)))
@@ -83,7 +84,7 @@ class Edge:
 
     def beyond(self, one: Tried) -> bool:
         """Whether the generator can't do this rate: that takes more than one bad moment, too."""
-        return one.invalid >= self.repeats and one.invalid > one.judged
+        return one.invalid >= self.repeats * (one.judged + 1)
 
     def clean_low(self) -> Tried | None:
         """The highest rate below the edge that held in each of its probes."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
@@ -41,14 +41,18 @@ Limit = Literal[
 ]
 
 _START: Final = 100.0  # requests a second, where nobody says better
+_FASTEST: Final = 1e8
 _PROBE: Final = 5.0  # s
 _LONGER: Final = 10  # times the largest limit is what a probe takes at least
 _MOST_PROBES: Final = 60
 _SAMPLES: Final = 2  # times what a percentile needs at least
 _PART: Final = 0.2  # of a probe: its warm-up, and a look whether the server has recovered
+_LATE: Final = 0.001  # s
+_LATE_PART: Final = 0.1  # of the limit: a generator that is so late makes times no more than that
 _FEW: Final = 64  # connections at least
 _RESERVE: Final = 128  # descriptors that are left to others
 _PERCENTILE: Final = re.compile(r"(?:.*\.)?p(\d+(?:\.\d+)?)")
+_WRONG: Final = ("errors", "failed", "unfinished")
 _OWN: Final = ("rate", "stages", "duration", "requests", "think")
 
 
@@ -62,8 +66,14 @@ class Probe:
     #: the share of what was due that was still waiting or under way at the end, beyond what was so
     #: at the start: 0.0 when the server keeps up
     behind: float
+    fell_behind: bool  #: that is more than half of the tolerance
     settled: float  #: s that the server was waited for before, since it had had too much
     result: Result
+
+    @property
+    def kept(self) -> bool:
+        """Whether all held, be the probe valid or not."""
+        return all(one.ok for one in self.checks) and not self.fell_behind
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -72,6 +82,7 @@ class Probe:
             "outcome": self.outcome,
             "checks": [one.to_dict() for one in self.checks],
             "behind": self.behind,
+            "fell_behind": self.fell_behind,
             "settled": self.settled,
             "result": self.result.to_dict(),
         }
@@ -82,7 +93,8 @@ class FoundRate:
     """What a search has found. As a str, it is a sentence."""
 
     target: str  #: the URL, or the plan's name
-    checks: tuple[str, ...]  #: all that had to hold
+    checks: tuple[str, ...]  #: what had to hold
+    implied: tuple[str, ...]  #: what had to hold without being asked for
     #: the highest rate that held in each of its probes; None: none did
     rate: float | None
     low: Tried | None  #: that rate
@@ -93,6 +105,7 @@ class FoundRate:
     mixed: tuple[Tried, ...]  #: such rates
     odd: tuple[Tried, ...]  #: rates that broke at times though they are below, or held above
     limit: Limit
+    notes: tuple[str, ...]  #: what should be known beside it
     tolerance: float
     probes: tuple[Probe, ...]  #: in the order in which they were made
 
@@ -115,7 +128,7 @@ class FoundRate:
         return tuple(one for one in self.probes if one.rate == rate)
 
     def __str__(self) -> str:
-        return " ".join(sentences(self))
+        return "; ".join(_sentences(self))
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: all probes with all of their results."""
@@ -123,6 +136,7 @@ class FoundRate:
             "format": FORMAT,
             "target": self.target,
             "checks": list(self.checks),
+            "implied": list(self.implied),
             "rate": self.rate,
             "clear": self.clear,
             "limit": self.limit,
@@ -131,6 +145,7 @@ class FoundRate:
             "high": _tried_dict(self.high),
             "mixed": [_tried_dict(one) for one in self.mixed],
             "odd": [_tried_dict(one) for one in self.odd],
+            "notes": list(self.notes),
             "tolerance": self.tolerance,
             "probes": [one.to_dict() for one in self.probes],
         }
@@ -186,10 +201,14 @@ def find_rate(
     * where a check does not hold;
     * by a single error, unless there is a check on ``errors`` or ``failed``, and by a request that
       was not over when the grace was, unless there is one on ``unfinished``;
-    * where the server falls behind: a longer probe would have broken the checks.
+    * where the server falls behind by more than half of the tolerance: a longer probe would have
+      broken the checks.
 
-    A probe that is not valid (`Result.valid`) says nothing, and is made again. After one that broke
-    the server is waited for, `settle` seconds at most, until it keeps the checks at a low rate.
+    A probe that is not valid (`Result.valid`) says nothing, and is made again; where the generator
+    was no more than late, it does say something if the checks hold nevertheless, or would not hold
+    without that either: response times have the lateness in them. For the same reason
+    ``late_after`` is a tenth of the largest limit if it is not given. After a probe that broke the
+    server is waited for, `settle` seconds at most, until it keeps the checks at a low rate.
 
     The other options are those of `load.run`, but those that say how much is sent. Without
     ``connections`` there are as many as never are the limit while the checks hold.
@@ -197,16 +216,17 @@ def find_rate(
     Raises what `load.run` raises for options that can't be. Ctrl-C (KeyboardInterrupt) ends the
     search with what was found so far.
     """
-    asked = _Asked(target, _parsed(checks), probe, options)
-    _check_span("tolerance", tolerance, 0, 1)
-    _check_span("settle", settle, 0, math.inf)
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        raise ValueError(f"find_rate: repeats must be an int >= 1, got {repeats!r}")
-    start, floor, ceiling = _bounds(asked, from_rate, to_rate)
-    asked.options(start, asked.seconds(start))  # raises what it has to say
-    edge = Edge(start, floor, ceiling, tolerance, repeats)
-    search = _Search(asked, edge, tolerance, settle, watcher or _Nobody())
-    return search.found()
+    return Search(
+        target,
+        checks,
+        from_rate=from_rate,
+        to_rate=to_rate,
+        tolerance=tolerance,
+        probe=probe,
+        repeats=repeats,
+        settle=settle,
+        **options,
+    ).found(watcher)
 
 
 # --- what is asked for ------------------------------------------------------------------------
@@ -220,9 +240,10 @@ def _parsed(checks: str | Sequence[str | Check]) -> tuple[Check, ...]:
     return tuple(made)
 
 
-def _check_span(name: str, value: Any, above: float, most: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value <= most:
-        raise ValueError(f"find_rate: {name} must be a number > {above:g}, got {value!r}")
+def _check_number(name: str, value: Any, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= most:
+        upper = f" and <= {most:g}" if most < math.inf else ""
+        raise ValueError(f"find_rate: {name} must be a number > 0{upper}, got {value!r}")
 
 
 def _bounds(
@@ -231,8 +252,8 @@ def _bounds(
     """The rate to begin with, the lowest and the highest."""
     for name, value in (("from_rate", from_rate), ("to_rate", to_rate)):
         if value is not None:
-            _check_span(name, value, 0, 1e8)
-    ceiling = 1e8 if to_rate is None else float(to_rate)
+            _check_number(name, value, _FASTEST)
+    ceiling = _FASTEST if to_rate is None else float(to_rate)
     if from_rate is None:
         start = min(_START, ceiling)
         return start, min(start, max(1.0, asked.samples / (4 * asked.probe))), ceiling
@@ -257,14 +278,16 @@ class _Asked:
         names = {one.name for one in checks}
         implied = [] if names & {"errors", "failed"} else [Check.parse("errors=0")]
         implied += [] if "unfinished" in names else [Check.parse("unfinished=0")]
+        if not isinstance(target, str) and any(one.load for one in target.scenario):
+            raise ValueError("find_rate: a scenario of the plan has a load of its own")
         self.target = target
-        self.given = checks
+        self.given, self.implied = checks, tuple(implied)
         self.checks = (*checks, *implied)
         limits = [one.limit for one in checks if one.unit == "s" and one.sign in ("<", "<=", "=")]
         self.limit = max(limits, default=0.0)
         self.samples = _SAMPLES * max((needed(one) for one in _percents(checks)), default=1)
         if probe is not None:
-            _check_span("probe", probe, 0, 30 * 86400)
+            _check_number("probe", probe, 30 * 86400)
         self.probe = max(_PROBE, _LONGER * self.limit) if probe is None else float(probe)
         self.warmup = max(_PART * self.probe, self.limit)
         self._options = dict(options)
@@ -275,7 +298,13 @@ class _Asked:
 
     def options(self, rate: float, seconds: float) -> Options:
         """Those of a run."""
-        given = {"warmup": self.warmup, **self._options, "rate": rate, "duration": seconds}
+        given = {
+            "warmup": self.warmup,
+            "late_after": max(_LATE, _LATE_PART * self.limit),
+            **self._options,
+            "rate": rate,
+            "duration": seconds,
+        }
         if not isinstance(self.target, str):
             return Options.of_plan(self.target, **given)
         if "connections" not in given and given.get("http_version") in (None, "1.1"):
@@ -285,6 +314,11 @@ class _Asked:
     def holds(self, result: Result) -> bool:
         """Whether all checks hold."""
         return all(one.judge(result).ok for one in self.checks)
+
+    def suffice(self, options: Options, rate: float) -> bool:
+        """Whether there are as many connections as can be needed while the checks hold."""
+        enough = options.plan is None and self.limit > 0
+        return enough and options.connections * options.streams >= 2 * rate * self.limit
 
     def _connections(self, rate: float) -> int:
         """While the checks hold, requests under way are no more than the rate times the limit."""
@@ -308,16 +342,38 @@ class _Ended(Exception):
         self.limit = limit
 
 
-class _Search:
+class Search:
+    """What `find_rate` does, in two steps: all that is asked for is checked, then probes go out."""
+
     def __init__(
-        self, asked: _Asked, edge: Edge, tolerance: float, settle: float, watcher: Watcher
+        self,
+        target: str | Plan,
+        checks: str | Sequence[str | Check],
+        *,
+        from_rate: float | None = None,
+        to_rate: float | None = None,
+        tolerance: float = 0.02,
+        probe: float | None = None,
+        repeats: int = 3,
+        settle: float = 30.0,
+        **options: Any,
     ) -> None:
-        self._asked, self._edge, self._tolerance = asked, edge, tolerance
-        self._settle, self._watcher = settle, watcher
+        """See `find_rate`."""
+        _check_number("tolerance", tolerance, 1)
+        _check_number("settle", settle, math.inf)
+        if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+            raise ValueError(f"find_rate: repeats must be an int >= 1, got {repeats!r}")
+        self._asked = _Asked(target, _parsed(checks), probe, options)
+        start, floor, ceiling = _bounds(self._asked, from_rate, to_rate)
+        self._asked.options(start, self._asked.seconds(start))  # raises what it has to say
+        self._edge = Edge(start, floor, ceiling, tolerance, repeats)
+        self._tolerance, self._settle = tolerance, settle
+        self._watcher: Watcher = _Nobody()
         self._probes: list[Probe] = []
 
-    def found(self) -> FoundRate:
+    def found(self, watcher: Watcher | None = None) -> FoundRate:
         """Makes all probes; what they come to."""
+        self._watcher = watcher or self._watcher
         limit: Limit | None = None
         try:
             while (rate := self._edge.next()) is not None:
@@ -331,24 +387,29 @@ class _Search:
         return self._told(limit)
 
     def _probe(self, rate: float) -> None:
-        settled = self._settled() if self._probes and self._probes[-1].outcome != "held" else 0.0
+        settled = self._settled() if self._probes and not self._probes[-1].kept else 0.0
         options = self._asked.options(rate, self._asked.seconds(rate))
         self._watcher.begins(rate, options.warmup + (options.duration or 0.0))
         result = _run(options)
         if result.interrupted:
             raise _Ended("interrupted")
-        outcomes = tuple(one.judge(result) for one in self._asked.checks)
-        behind = _behind(result)
-        outcome: Outcome = "invalid"
-        if result.valid:
-            kept = all(one.ok for one in outcomes) and behind <= self._tolerance / 2
-            outcome = "held" if kept else "broke"
-        made = Probe(rate, outcome, outcomes, behind, settled, result)
-        self._edge.add(rate, outcome)
+        made = self._judged(rate, result, settled)
+        self._edge.add(rate, made.outcome)
         self._probes.append(made)
         self._watcher.ended(made)
         if not result.counts.completed:
             raise _Ended("unanswered")
+
+    def _judged(self, rate: float, result: Result, settled: float) -> Probe:
+        outcomes = tuple(one.judge(result) for one in self._asked.checks)
+        behind = _behind(result)
+        most = self._tolerance / 2
+        made = Probe(rate, "invalid", outcomes, behind, behind > most, settled, result)
+        if made.kept and _no_more_than_late(result):
+            return replace(made, outcome="held")
+        if not made.kept and (result.valid or _surely_broke(made, most)):
+            return replace(made, outcome="broke")
+        return made
 
     def _settled(self) -> float:
         """Waits until the server keeps the checks at the lowest rate that held; returns the s."""
@@ -386,7 +447,8 @@ class _Search:
         target = self._asked.target
         return FoundRate(
             target=target if isinstance(target, str) else target.name,
-            checks=tuple(one.text for one in self._asked.checks),
+            checks=tuple(one.text for one in self._asked.given),
+            implied=tuple(one.text for one in self._asked.implied),
             rate=None if low is None else low.rate,
             low=low,
             high=high,
@@ -394,9 +456,25 @@ class _Search:
             mixed=tuple(between),
             odd=tuple(one for one in edge.odd() if one not in between),
             limit=limit,
+            notes=tuple(self._notes(at_low)),
             tolerance=self._tolerance,
             probes=tuple(self._probes),
         )
+
+    def _notes(self, low: float) -> Iterator[str]:
+        """Whether the connections may have been the limit, not the server."""
+        for probe in sorted(self._probes, key=lambda one: one.rate):
+            options = probe.result.options
+            waited = any(one.kind == "connections" for one in probe.result.warnings)
+            if probe.rate > low and probe.outcome == "broke" and waited:
+                if self._asked.suffice(options, probe.rate):
+                    return
+                what = "connections" if options.plan is None else "users"
+                yield (
+                    f"at {rate_text(probe.rate)} requests waited for one of"
+                    f" {options.connections:,} {what}: with more of them a higher rate may hold"
+                )
+                return
 
 
 def _run(options: Options) -> Result:
@@ -409,6 +487,26 @@ def _run(options: Options) -> Result:
         return under_way.result()
     finally:
         under_way.stop()
+
+
+def _no_more_than_late(result: Result) -> bool:
+    """Whether the generator made response times longer, and did nothing worse."""
+    return all(one.kind == "late" for one in result.reasons)
+
+
+def _surely_broke(probe: Probe, most_behind: float) -> bool:
+    """Whether it would have broken with a generator that is not late: no response time is longer
+    by more than the greatest lateness."""
+    if not _no_more_than_late(probe.result):
+        return False
+    late = probe.result.lateness.max / 1e9
+    for one in probe.checks:
+        is_time = one.check.unit == "s" and one.check.sign in ("<", "<=")
+        if is_time and one.got is not None and one.got - late > one.check.limit:
+            return True
+        if one.check.name in _WRONG and not one.ok:
+            return True
+    return probe.behind - late / max(probe.result.duration, 1e-9) > most_behind
 
 
 def _behind(result: Result) -> float:
@@ -430,76 +528,48 @@ def rate_text(rate: float) -> str:
     return f"{rate:,.0f}/s" if rate >= 1000 or rate == int(rate) else f"{rate:.3g}/s"
 
 
-def sentences(found: FoundRate) -> list[str]:
+def _sentences(found: FoundRate) -> Iterator[str]:
     """What was found and how sure it is; then what else there is to say."""
-    out = [_found_text(found)]
-    if found.mixed and found.rate is not None:
-        upper = "" if found.high is None else f" to {rate_text(found.high.rate)}"
-        out.append(
-            f"It is not clear-cut from {rate_text(found.rate)}{upper}:"
-            f" {_list(_held_text(one) for one in found.mixed)}."
-        )
-    if found.odd:
-        out.append(f"Besides, {_list(_held_text(one) for one in found.odd)}.")
-    return out
-
-
-def _found_text(found: FoundRate) -> str:
     checks = ", ".join(found.checks)
-    if found.rate is None:
-        return f"No rate keeps {checks}: {_why_not(found)}."
-    assert found.low is not None
-    first = f"{rate_text(found.rate)} keeps {checks}: {_held_text(found.low)}"
-    return f"{first}, {_why_not_more(found)}."
+    if found.low is None:
+        yield f"no rate is sure to keep {checks}: {_why(found)}"
+    else:
+        yield f"{rate_text(found.low.rate)} keeps {checks}: {told(found.low)}, {_why(found)}"
+    if found.mixed:
+        yield f"it is not clear-cut: {', '.join(map(told, found.mixed))}"
+    if found.odd:
+        yield f"besides, it {', '.join(map(told, found.odd))}"
+    yield from found.notes
 
 
-def _why_not(found: FoundRate) -> str:
-    last = found.probes[-1] if found.probes else None
-    if found.limit == "unanswered" and last:
-        return f"nothing was answered at {rate_text(last.rate)}"
-    if found.limit == "generator" and last:
-        return f"the generator was the limit at {rate_text(last.rate)}: {last.result.reasons[0]}"
-    if found.limit == "interrupted":
-        return "the search was interrupted"
-    tried = found.tried
-    return _list(_held_text(one) for one in tried[:1]) + (
-        "; a lower --from may hold" if found.limit == "from" else ""
-    )
-
-
-def _why_not_more(found: FoundRate) -> str:
-    high = found.high
-    if found.limit == "to":
-        return "and no higher rate was to be tried"
-    if found.limit == "unanswered":
-        return f"and nothing was answered at {rate_text(found.probes[-1].rate)}"
-    if found.limit == "unsettled":
-        return f"and the server did not recover from {rate_text(found.probes[-1].rate)}"
-    if found.limit == "interrupted":
-        return "when the search was interrupted"
-    if found.limit == "probes":
-        return f"and after {len(found.probes)} probes it is not known better"
-    assert high is not None
+def _why(found: FoundRate) -> str:
+    """Why it is not more."""
+    last = rate_text(found.probes[-1].rate) if found.probes else ""
+    if found.limit == "server" and found.high is not None:
+        return told(found.high, found.low is None)
     if found.limit == "generator":
-        reasons = [one.result.reasons[0] for one in found.at(high.rate) if one.result.reasons]
-        return f"at {rate_text(high.rate)} the generator was the limit, not the server: {reasons[0]}"
-    return f"broke in {high.broke} of {high.judged} at {rate_text(high.rate)}"
+        reasons = (one.result.reasons for one in reversed(found.probes))
+        at, high = next(filter(None, reasons))[0], found.high
+        where = rate_text(high.rate) if high else last
+        return f"at {where} the generator was the limit, not the server: {at}"
+    return {
+        "server": "it never broke for sure",
+        "to": "no higher rate was to be tried",
+        "from": f"it {told(found.tried[0])}" if found.tried else "",
+        "unanswered": f"nothing was answered at {last}",
+        "unsettled": f"the server did not recover from {last}",
+        "probes": f"{len(found.probes)} probes did not tell more",
+        "interrupted": "interrupted",
+    }[found.limit]
 
 
-def _held_text(one: Tried) -> str:
+def told(one: Tried, with_noun: bool = True) -> str:
+    """``held in 2 of 3 probes at 100/s``; ``broke in 3 of 3 ...`` if it never held."""
     if not one.judged:
-        return f"no valid probe at {rate_text(one.rate)}"
-    if not one.held:
-        return f"broke in {one.broke} of {_probes(one.judged)} at {rate_text(one.rate)}"
-    return f"held in {one.held} of {_probes(one.judged)} at {rate_text(one.rate)}"
-
-
-def _probes(number: int) -> str:
-    return f"{number} probe" if number == 1 else f"{number} probes"
-
-
-def _list(texts: Any) -> str:
-    return ", ".join(texts)
+        return f"gave no valid probe at {rate_text(one.rate)}"
+    number, word = (one.held, "held") if one.held else (one.broke, "broke")
+    noun = "" if not with_noun else " probe" if one.judged == 1 else " probes"
+    return f"{word} in {number} of {one.judged}{noun} at {rate_text(one.rate)}"
 
 
 def _tried_dict(one: Tried | None) -> dict[str, Any] | None:
