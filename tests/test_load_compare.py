@@ -24,8 +24,10 @@ from ftnet.load.inference import (
     kolmogorov_tail,
     ratio,
     share_below,
+    share_limits,
     student_limit,
     student_tail,
+    within,
 )
 from ftnet.terminal import Style
 from tests.load_results import BUSY, MS, evenly, histogram, result
@@ -299,8 +301,18 @@ def test_curves_are_between_their_slots() -> None:
     for level in (0.01, 0.5, 0.99, 0.999):
         assert curve.at(level) == pytest.approx(10 * MS * level, rel=2e-3)
         assert curve.rank(curve.at(level)) == pytest.approx(level)
-    assert (curve.at(0.0), curve.at(1.0)) == (0.0, math.inf)
+    assert (curve.at(0.0), curve.at(1.0)) == (10_000 - 1, 10 * MS)
+    assert within(curve, 0.0009, 0.9991) == (0, math.inf)
+    assert within(curve, 0.25, 0.75) == (curve.at(0.25), curve.at(0.75))
     assert (curve.rank(0), curve.rank(10 * MS), curve.rank(60 * MS)) == (0, 1, 1)
+
+
+def test_limits_of_shares_stay_between_0_and_1() -> None:
+    low, high = share_limits(0.5, 0.01)
+    assert (low, high) == (pytest.approx(0.49, abs=1e-4), pytest.approx(0.51, abs=1e-4))
+    low, high = share_limits(0.99, 0.02)
+    assert 0.9 < low < 0.97 < 0.998 < high < 1
+    assert share_limits(0.99, 1e9) == (pytest.approx(0), 1)
 
 
 def test_distances_of_shifted_values() -> None:

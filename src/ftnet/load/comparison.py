@@ -9,10 +9,10 @@ taken to be independent:
   its answers that were faster than the run's quantile is known from its percentiles; how that goes
   up and down gives the standard error of the share, with equally weighted cosines, which allow for
   seconds that are like their neighbours (`inference.ratio`). It is never taken to be less than that
-  of independent requests. What the histogram has at the share plus and minus that error is the
-  quantile's interval (Woodruff, JASA 47, 1952), and the intervals of both runs make that of their
-  quotient (MOVER, Zou and Donner, Statistics in Medicine 27, 2008), with Student's t of as many
-  degrees of freedom as Welch and Satterthwaite give. A quantile is tested when ten requests of
+  of independent requests. What the histogram has at the share plus and minus so much, as logits,
+  is the quantile's interval (Woodruff, JASA 47, 1952), and the intervals of both runs make that of
+  their quotient (MOVER, Zou and Donner, Statistics in Medicine 27, 2008), with Student's t of as
+  many degrees of freedom as Welch and Satterthwaite give. A quantile is tested when ten requests of
   each run lie above it.
 - The *mean*, the *rate* and the *error rate* are ratios of sums over the seconds, which are known
   exactly; their errors likewise.
@@ -28,6 +28,10 @@ All intervals hold together with probability 1 - alpha (Bonferroni), so alpha bo
 that runs that are alike are said to differ in anything. A regression is what is surely worse (its
 interval leaves 0 out) and worse by more than ``max_regression`` of the base's value; an error rate,
 too, so that with a base without errors every sure one is.
+
+Simulated with lognormal times whose level is autoregressive from second to second (0.5, standard
+deviation 2 % and 5 %; 30 and 60 s at 500/s, alpha 0.05) 1 to 3 of 100 pairs of like runs differ in
+anything, 5 of 100 where it is 0.8; the test of each request for itself finds more than half.
 
 It can't know what changes from run to run and not within one: another neighbour on the machine, a
 cold cache. Repeat runs, in turn, and `merge` those of each side; ``max_regression`` should be more
@@ -50,8 +54,10 @@ from ftnet.load.inference import (
     ratio,
     root,
     share_below,
+    share_limits,
     student_limit,
     student_tail,
+    within,
 )
 from ftnet.load.merging import differences
 from ftnet.load.result import Counts, Interval, Result, Step
@@ -419,8 +425,9 @@ def _quantile(
     def interval(t: float) -> tuple[float, float]:
         lows, highs = [], []
         for curve, middle, of in zip(curves, middles, shares, strict=True):
-            lows.append(middle - _log(curve.at(share - t * of.error)))
-            highs.append(_log(curve.at(share + t * of.error)) - middle)
+            low, high = within(curve, *share_limits(share, t * of.error))
+            lows.append(middle - _log(low))
+            highs.append(_log(high) - middle)
         change = middles[1] - middles[0]
         return (
             math.expm1(change - math.hypot(lows[1], highs[0])),
