@@ -231,6 +231,8 @@ def _circumstances(
     problems, notes = [], []
     for name, one in zip(names, (base, now), strict=True):
         problems += [f"{name} is INVALID: {reason}" for reason in one.reasons]
+        if one.percentiles_refused:
+            problems.append(f"{name} has no percentiles: {one.percentiles_refused}")
         if one.interrupted:
             notes.append(f"{name} was interrupted after {one.duration:.1f} s")
     if not base.counts.completed:

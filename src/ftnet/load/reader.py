@@ -253,7 +253,7 @@ class _Interval(msgspec.Struct, frozen=True):
 
 
 class _Step(msgspec.Struct, frozen=True):
-    kind: Literal["http", "upload", "download", "websocket", "tcp", "udp", "python"]
+    kind: str
     counts: _Counts
     errors: tuple[_Failure, ...]
     statuses: dict[_Whole, _Whole]
