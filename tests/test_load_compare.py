@@ -234,7 +234,10 @@ def test_short_runs_are_not_compared() -> None:
     chance = random.Random(12)
     found = compare(run(chance, seconds=4), run(chance))
     assert not found.comparable
-    assert found.problems[0].startswith("only 4 seconds were measured")
+    assert found.problems[0].startswith("base: fewer than 5 seconds were measured")
+    without = replace(run(chance), intervals=())
+    found = compare(without, without)
+    assert found.problems[0].startswith("base and now: fewer than 5 seconds were measured")
 
 
 def test_warm_up_and_grace_are_no_seconds() -> None:
@@ -244,6 +247,28 @@ def test_warm_up_and_grace_are_no_seconds() -> None:
     more = replace(base, intervals=(warm, *base.intervals, grace))
     rates = [by_name(compare(base, one).changes)["rate"] for one in (base, more)]
     assert rates[0] == rates[1]
+
+
+def test_answers_that_came_in_the_grace_count() -> None:
+    chance = random.Random(20)
+    base = run(chance)
+    times = evenly(3000)
+    sent = [interval(second, Counts(scheduled=100), Summary()) for second in range(1, 31)]
+    came = interval(31, Counts(completed=3000), Summary.of(times))
+    late = replace(
+        base, counts=Counts(scheduled=3000, sent=3000, completed=3000), response=times,
+        intervals=(*sent, came),
+    )  # fmt: skip
+    names = [one.name for one in compare(base, late).changes]
+    assert names == ["p50", "p90", "p99", "mean", "errors"]
+
+
+def test_times_of_0_are_no_quotients() -> None:
+    chance = random.Random(21)
+    none = step(histogram([0] * 2000))
+    base = run(chance, plan="shop", steps={"made up": none})
+    found = compare(base, base)
+    assert [one.name for one in found.steps["made up"]] == ["errors"]
 
 
 def test_no_answers_at_all() -> None:

@@ -193,11 +193,11 @@ def compare(
     if not 0 <= max_regression < math.inf:
         raise ValueError(f"compare: max_regression must be 0 or more, got {max_regression!r}")
     problems, notes = _circumstances(base, now, names, force)
-    fewest = min(len(_seconds(base)), len(_seconds(now)))
-    if fewest < LEAST_SECONDS:
+    short = [name for name, one in zip(names, (base, now), strict=True) if _is_short(one)]
+    if short:
         problems.append(
-            f"only {fewest} seconds were measured: it takes {LEAST_SECONDS}, and better 30, to tell"
-            " a change from chance"
+            f"{' and '.join(short)}: fewer than {LEAST_SECONDS} seconds were measured, and it takes"
+            " those, and better 30, to tell a change from chance"
         )
         return Comparison(
             *names, alpha, max_regression, problems=tuple(problems), notes=tuple(notes)
@@ -252,12 +252,24 @@ def _circumstances(
 # ---- one run
 
 
-def _seconds(result: Result) -> list[Interval]:
-    """Those that are measured, without the grace after them."""
-    found = [one for one in result.intervals if one.measured]
-    while found and not (found[-1].counts.scheduled or found[-1].counts.answered):
-        found.pop()
-    return found
+def _measured(result: Result) -> list[Interval]:
+    return [one for one in result.intervals if one.measured]
+
+
+def _without_grace(seconds: list[Interval]) -> list[Interval]:
+    """Those before nothing was sent any more."""
+    end = len(seconds)
+    while end and not (seconds[end - 1].counts.scheduled or seconds[end - 1].counts.answered):
+        end -= 1
+    return seconds[:end]
+
+
+def _is_short(result: Result) -> bool:
+    """Whether there are too few seconds, or none of what was counted."""
+    seconds = _measured(result)
+    over = sum(_over(one.counts) for one in seconds), sum(one.response.count for one in seconds)
+    few = len(_without_grace(seconds)) < LEAST_SECONDS
+    return few or not over[0] or (result.response.count > 0 and not over[1])
 
 
 class _Side:
@@ -265,7 +277,7 @@ class _Side:
 
     def __init__(self, result: Result) -> None:
         self.result = result
-        self.seconds = _seconds(result)
+        self.seconds = _measured(result)
         self.curve = Curve(result.response)
         self.effects: dict[float, float] = {}  #: design effects by percent
         self.shares: dict[float, Estimate] = {}  #: up to each quantile
@@ -291,8 +303,9 @@ class _Side:
 
     def rate(self) -> Estimate:
         """Answers a second."""
-        answers = [float(one.counts.answered) for one in self.seconds]
-        found = ratio(answers, [one.seconds for one in self.seconds])
+        seconds = _without_grace(self.seconds)
+        answers = [float(one.counts.answered) for one in seconds]
+        found = ratio(answers, [one.seconds for one in seconds])
         return Estimate(self.result.rate, found.error, found.freedom)
 
     def errors(self, expected: float) -> Estimate:
@@ -357,12 +370,12 @@ class _Test:
 
 def _tests(base: _Side, now: _Side) -> Iterator[_Test]:
     for percent in TESTED:
-        if all(_is_enough(side.result, percent) for side in (base, now)):
+        if _is_enough(percent, base.curve) and _is_enough(percent, now.curve):
             yield _quantile(
                 percent, (base.curve, now.curve), (base.result, now.result),
                 (base.shares[percent], now.shares[percent]),
             )  # fmt: skip
-    if base.result.response.count and now.result.response.count:
+    if base.result.response.sum and now.result.response.sum:
         yield _quotient("mean", "ns", base.mean(), now.mean(), less_is_better=True)
     if base.result.rate and now.result.rate:
         yield _quotient("rate", "1/s", base.rate(), now.rate(), less_is_better=False)
@@ -383,7 +396,7 @@ def _tests_of_step(base: _Side, ours: Step, now: _Side, theirs: Step) -> Iterato
     """As those of the run, by its design effects."""
     curves = Curve(ours.response), Curve(theirs.response)
     for percent in TESTED:
-        if not all(_is_enough(step, percent) for step in (ours, theirs)):
+        if not all(_is_enough(percent, curve) for curve in curves):
             continue
         shares = []
         for side, curve in zip((base, now), curves, strict=True):
@@ -411,8 +424,9 @@ def _expected(wrong: int, of: int) -> float:
     return (wrong + 1) / (of + 2)
 
 
-def _is_enough(found: Result | Step, percent: float) -> bool:
-    return found.response.count * (100 - percent) / 100 >= _ABOVE - 1e-6
+def _is_enough(percent: float, curve: Curve) -> bool:
+    """Whether there are so many samples above that, and it is a time."""
+    return curve.count * (100 - percent) / 100 >= _ABOVE - 1e-6 and curve.at(percent / 100) > 0
 
 
 def _quantile(

@@ -27,7 +27,7 @@ class Curve:
         filled = [slot for slot, number in enumerate(histogram.counts) if number]
         ends, counts = histogram.values, histogram.counts
         self.count = histogram.count
-        self.lows = [float(ends[slot - 1]) if slot else 0.0 for slot in filled]
+        self.lows = [float(ends[slot - 1]) if slot else -1.0 for slot in filled]
         self.highs = [float(ends[slot]) for slot in filled]
         if filled:
             self.lows[0] = max(self.lows[0], histogram.min - 1.0)
@@ -41,7 +41,7 @@ class Curve:
         if slot == len(self.highs):
             return 1.0
         low, high = self.lows[slot], self.highs[slot]
-        part = max(0.0, (value - low) / (high - low))
+        part = max(0.0, (value - low) / (high - low))  # a slot is at least 1 wide
         return (self.below[slot] + part * (self.below[slot + 1] - self.below[slot])) / self.count
 
     def at(self, share: float) -> float:
