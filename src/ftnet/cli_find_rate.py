@@ -111,15 +111,18 @@ def _search(args: argparse.Namespace, checks: list[Check]) -> Search:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Within, SIGTERM is as Ctrl-C, and Ctrl-Z does nothing: it would spoil the probe."""
+    """Within, SIGINT and SIGTERM raise KeyboardInterrupt, also where the shell had them ignored;
+    Ctrl-Z does nothing: it would spoil the probe."""
 
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt),
-        signal.SIGTSTP: signal.signal(signal.SIGTSTP, signal.SIG_IGN),
+    handlers = {
+        signal.SIGINT: interrupt,
+        signal.SIGTERM: interrupt,
+        signal.SIGTSTP: signal.SIG_IGN,
     }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
