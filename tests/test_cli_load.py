@@ -373,6 +373,15 @@ def test_a_plan_is_carried_out(nginx: Nginx, tmp_path: Path) -> None:
     assert result["steps"]["hello"]["counts"]["completed"] == 20
 
 
+def test_a_list_of_urls_is_carried_out_as_a_plan(nginx: Nginx, tmp_path: Path) -> None:
+    file = tmp_path / "urls.txt"
+    file.write_text(f"{nginx.http}/hello\ncurl -s {nginx.http}/hello?again\n")
+    done = load("--plan", str(file), "--requests", "4", "-c", "2", "--noproxy", "*")
+    assert done.returncode in MEASURED
+    assert re.search(r"^iterations +4 whole$", done.stdout, re.MULTILINE)
+    assert re.search(r"^GET /hello\?again .* 4 +-$", done.stdout, re.MULTILINE)
+
+
 def test_what_a_plan_expects_and_does_not_get_is_told(nginx: Nginx, tmp_path: Path) -> None:
     file = tmp_path / "look.toml"
     file.write_text(PLAN.format(url=nginx.http, wanted="good bye"))

@@ -136,6 +136,24 @@ def test_error_rates_are_compared() -> None:
     assert not by_name(compare(base, few).changes)["errors"].worse
 
 
+def test_no_errors_seen_is_not_none_at_all() -> None:
+    chance = random.Random(18)
+    base, now = run(chance), run(chance)
+    errors = by_name(compare(base, now).changes)["errors"]
+    assert (errors.base, errors.now, errors.change) == (0, 0, 0)
+    assert 0 < errors.high < 0.01  # of about 3,000 requests each
+    assert errors.high == -errors.low
+
+
+def test_what_can_not_be_ruled_out_is_told() -> None:
+    chance = random.Random(19)
+    base, now = run(chance), run(chance)
+    found = compare(base, now)
+    assert "p99" in [one.name for _, one in found.unsure]
+    assert not found.regressions
+    assert not compare(base, now, max_regression=20.0).unsure
+
+
 def test_rates_are_compared() -> None:
     chance = random.Random(6)
     found = compare(run(chance), run(chance, each=70))
@@ -374,6 +392,7 @@ def change(name: str = "p99", **given: Any) -> Change:
     values: dict[str, Any] = {
         "unit": "ns", "base": 10.0 * MS, "now": 12.5 * MS, "change": 0.25, "low": 0.2, "high": 0.3,
         "p": 0.001, "worse": True, "better": False, "regression": True,
+        "unsure": False,
     }  # fmt: skip
     return Change(name, **{**values, **given})
 
@@ -383,7 +402,7 @@ SURE = Comparison(
     changes=(
         change(),
         change("p50", change=-0.01, low=-0.02, high=0.01, worse=False, regression=False),
-        change("p99.9", low=-1.0, high=math.inf, worse=False, regression=False),
+        change("p99.9", low=-1.0, high=math.inf, worse=False, regression=False, unsure=True),
         change("rate", unit="1/s", base=1000.0, now=990.0, change=-0.01, low=-0.012, high=-0.008,
                regression=False),
     ),
@@ -397,6 +416,8 @@ def test_the_table() -> None:
     assert table(SURE, Style(width=80)) == [
         "REGRESSION  p99 +25.0 %, login errors +1.0 points; up to 5 % is allowed",
         "NOTE  seed is 1 in a, 2 in b",
+        "NOTE  worse by more than 5 % can't be ruled out for p99.9: longer runs, or",
+        "  several merged, tell more",
         "",
         "base  a|b.json",
         "now   now.json",
@@ -420,6 +441,8 @@ def test_markdown() -> None:
         "❌ **Load: regression: p99 +25.0 %, login errors +1.0 points; up to 5 % is allowed**",
         "",
         "- Note: seed is 1 in a, 2 in b",
+        "- Note: worse by more than 5 % can't be ruled out for p99.9: longer runs, or several"
+        " merged, tell more",
         "",
         "| | base | now | change | surely between | |",
         "|:--|--:|--:|--:|:-:|:--|",

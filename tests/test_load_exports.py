@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
+import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,10 +114,11 @@ def test_the_lines_are_the_result(written: Written) -> None:
     head, *intervals, summary = written.lines
     assert [head["type"], summary["type"]] == ["options", "summary"]
     assert {one["type"] for one in intervals} == {"interval"}
-    whole = {**summary, "intervals": [_bare(one) for one in intervals]}
+    assert summary["result"]["intervals"] == []
+    whole = {**summary["result"], "intervals": [_bare(one) for one in intervals]}
     (check,) = whole.pop("checks")
     assert (check["check"], check["ok"]) == ("errors<1%", False)
-    assert {"type": "summary", **json.loads(json.dumps(written.result.to_dict()))} == whole
+    assert json.loads(json.dumps(written.result.to_dict())) == whole
     assert head["started"] == pytest.approx(written.result.started - 0.2, abs=1e-6)
 
 
@@ -343,7 +348,7 @@ def test_a_disk_that_is_full_is_told_and_nothing_else_lost(kind: type[Output]) -
 # ---- the command
 
 
-ENDLESS = ("-s", "--rate", "50", "--duration", "1h")
+ENDLESS = ("-s", "--rate", "50", "--duration", "1m")
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -378,7 +383,7 @@ def test_the_command_writes_what_it_is_asked_for(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in paths["ndjson"].read_text().splitlines()]
     for line in lines:
         LINES.validate(line)
-    assert [one["check"] for one in lines[-1]["checks"]] == ["errors<1"]
+    assert [one["check"] for one in lines[-1]["result"]["checks"]] == ["errors<1"]
     assert totals(paths["hdr"])[None].count == 20
     assert paths["csv"].read_bytes().count(b"\r\n") == len(lines) - 1
     assert "Total count    =           20]" in paths["hgrm"].read_text()
@@ -425,3 +430,35 @@ def test_a_reader_of_lines_that_leaves_ends_the_run() -> None:
             assert process.stdout is not None
             process.stdout.close()
             assert process.wait(LIMIT) == 23
+
+
+def test_ctrl_c_ends_it_though_nobody_reads_the_lines() -> None:
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writes, bytes(4096))
+    os.set_blocking(writes, True)
+    asked = threading.Event()
+
+    def answers(number: int) -> bytes:
+        asked.set()
+        return OK
+
+    with CountingServer(answers) as server, open(reads, "rb"):
+        process = subprocess.Popen(
+            [*COMMAND, "load", *ENDLESS[1:], "--ndjson", "-", server.url],
+            env=environment(), stdout=writes, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        os.close(writes)
+        with process:
+            try:
+                assert asked.wait(LIMIT)
+                assert process.stderr is not None
+                process.send_signal(signal.SIGINT)
+                assert process.stderr.readline().startswith("ftnet: ending: ")
+                process.send_signal(signal.SIGINT)
+                assert process.wait(LIMIT) == 130
+                assert process.stderr.read() == ""
+            finally:
+                process.kill()

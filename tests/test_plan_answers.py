@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftnet.plan import jsonpath
@@ -122,6 +122,49 @@ def test_a_path_leads_nowhere(path: str, reason: str) -> None:
     assert str(caught.value).startswith(reason)
 
 
+def test_a_decoder_goes_no_further_than_its_paths() -> None:
+    text = json.dumps(CONTENT)
+    decode = jsonpath.decoder(frozenset({"$.user.name", "$.items[0].id", "$.gone"}))
+    assert decode(text) == {"user": {"name": "Ada"}, "items": [{"id": 1}, {"id": 2}, {}]}
+    assert jsonpath.decoder(frozenset({"$.id", "$"}))(text) == CONTENT
+    assert jsonpath.decoder(frozenset({"$.user.*", "$.items[*].no"}))(text) == {
+        "user": CONTENT["user"],
+        "items": [{}, {}, {"no": 3}],
+    }
+
+
+_ANY = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from("ab"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner),
+    max_leaves=12,
+)
+_PATHS = st.lists(st.sampled_from([".a", ".b", "[0]", "[-1]", "[*]"]), max_size=3).map("".join)
+
+
+@settings(max_examples=80, deadline=None)
+@given(_ANY, st.lists(_PATHS, min_size=1, max_size=3))
+def test_what_is_decoded_in_part_is_what_is_there(value: Any, paths: list[str]) -> None:
+    """Whatever the paths of a step are, each finds what it would find in the whole."""
+    sources = [f"json:${path}" for path in paths]
+    expect = {source: {"exists": True} for source in sources}
+    for source in sources:
+        came = Answer(200, b"", json.dumps(value).encode())
+        try:
+            want, reason = jsonpath.reader(source[5:])(value), ""
+        except jsonpath.Missing as missing:
+            want, reason = None, str(missing)
+        got: dict[str, Any] = {}
+        take = extractions({"v": source}, expect)
+        if reason:
+            with pytest.raises(NotFound, match=re.escape(reason)):
+                take(came, got)
+        else:
+            take(came, got)
+            assert repr(got["v"]) == repr(want)
+        (one,) = expectations({source: {"exists": True}}, dict(enumerate(sources)))
+        assert one.holds(came, {}) is (not reason)
+
+
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
@@ -147,6 +190,7 @@ QUOTED, ESCAPED = r"(['\\])", r"\\\1"
 _KEYS = st.lists(st.text() | st.integers(0, 3), max_size=4)
 
 
+@settings(max_examples=50, deadline=None)
 @given(_KEYS, st.integers())
 def test_a_path_finds_what_was_put_there(keys: list[str | int], value: int) -> None:
     made: Any = value
@@ -251,6 +295,7 @@ def test_a_strange_answer_does_not_hold(body: bytes | None) -> None:
     assert not any(held(expect, came, x=1))
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.binary(), st.binary())
 def test_no_answer_makes_it_raise(raw: bytes, body: bytes) -> None:
     expect = {"json:$.a[0]": 1, "header:a": "b", "regex:(a)?b": "a", "body": "x", "length": 1}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftnet.plan import Plan, data
@@ -75,6 +75,7 @@ def test_reads_other_kinds(tmp_path: Path, size: str) -> None:
     assert rows.columns == (None if size == "by places" else {"id", "tags", "more"})
 
 
+@settings(max_examples=50, deadline=None)
 @given(table=st.lists(st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=2)))
 def test_both_ways_to_read_give_what_was_written(table: list[list[str]]) -> None:
     import tempfile
@@ -197,6 +198,7 @@ def test_says_that_a_file_is_missing_or_empty(tmp_path: Path) -> None:
         Feeds(Plan(data={"u": Feed(file="gone.csv")}, folder=str(tmp_path)))
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 12))
 def test_shares_together_go_through_the_rows(rows: int, shares: int, times: int) -> None:
     """What shares take in turn is what one alone would take."""

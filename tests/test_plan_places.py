@@ -6,7 +6,7 @@ import json
 import tomllib
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftnet.plan.places import Path, json_lines, toml_lines
@@ -119,6 +119,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(_JSON, st.booleans())
 def test_finds_every_line_of_any_json(value: Any, ascii_only: bool) -> None:
     """Where `json` begins a line for each key and item, they are counted through."""
@@ -135,6 +136,7 @@ def test_finds_every_line_of_any_json(value: Any, ascii_only: bool) -> None:
 _KEYS = st.text(min_size=1, max_size=3)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.lists(_KEYS, min_size=1, max_size=3), _JSON), max_size=5))
 def test_finds_every_key_of_toml(tables: list[tuple[list[str], Any]]) -> None:
     """A table for each, with one value in an inline form and a text of several lines."""

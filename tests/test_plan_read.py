@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftnet import plan
@@ -314,8 +314,13 @@ STEPS = [
     (GET + "file = 'a'", "6: scenario.s.step.1.file: unknown key; did you mean 'body_file'"),
     ("upload = '/'", "4: scenario.s.step.1: file is missing"),
     ("download = 'x://y'", "5: scenario.s.step.1.download: must be"),
-    ("websocket = '/chat'", "it must be an absolute ws or wss URL"),
+    ("websocket = 'chat.example'\n[settings]\nx = 1", "settings.x: unknown setting"),
+    (
+        "tcp = 'h:1'\nactions = [{send = 'a', name = 'x'}, {receive = true, name = 'x'}]",
+        "two actions",
+    ),
     ("websocket = 'http://h'", "has a wrong scheme, got 'http'"),
+    ("websocket = '/a b'", "must not hold a space"),
     ("websocket = 'ws://h'\nactions = [{}]", "6: scenario.s.step.1.actions.1: an action has one"),
     ("tcp = 'h:1'\nactions = [{send = 'a', close = true}]", "got send and close"),
     ("tcp = 'h:1'\nactions = [\n{send = 'a', expect = {body = 'a'}}]", "7: scenario.s.step.1.act"),
@@ -327,6 +332,16 @@ STEPS = [
         "tcp = 'h:1'\nactions = [{send = '${got}'}, {receive = 1, extract = {got = 'body'}}]",
         "step 1 extracts it, which is not before",
     ),
+    (
+        "tcp = 'h:1'\nexpect = {body = 'a'}",
+        "6: scenario.s.step.1.expect: goes elsewhere: to an act",
+    ),
+    ("python = 'json:dumps'\nextract = {a = 'body'}", "extract: goes elsewhere: to the steps"),
+    (
+        "udp = 'h:1'\nactions = [{receive = true, expect = {status = 200}}]",
+        "expect.status: what is",
+    ),
+    ("udp = 'h:1'\nactions = [{receive = true, extract = {a = 'header:b'}}]", "extract.a: what is"),
     ("tcp = 'h'", '5: scenario.s.step.1.tcp: must be "HOST:PORT", got "h"'),
     ("udp = 'h:1/x'", 'must be "HOST:PORT"'),
     ("udp = 'h:70000'", "the port is not a number from 0 to 65535"),
@@ -337,6 +352,7 @@ STEPS = [
     (GET + SECOND.replace("'t'", "'s'"), "7: scenario.s.name: two scenarios are called 's'"),
     (GET + SECOND + "weight = 0", "9: scenario.t.weight: must be a number > 0, got 0"),
     (GET + SECOND + "weight = 1\nload = {}", "9: scenario.t.weight: is for scenarios without a"),
+    (GET + SECOND + "load = {warmup = 1}", "9: scenario.t.load.warmup: is the same for all"),
     (GET + "name = 'a'\n[[scenario.step]]\nname = 'a'\n" + GET, "8: scenario.s.step.2.name: two"),
 ]
 
@@ -381,6 +397,23 @@ step = [{request = "/${id}"}]
         "13: scenario.b.step.1.request: unknown variable 'id': nothing defines it before; it takes"
         " iteration, user, users.id, users.mail",
     ]
+
+
+def test_a_step_that_needs_nothing_of_the_plan_is_not_asked_for_it(tmp_path: Path) -> None:
+    text = """\
+base_url = "http://${host}/"
+header = {Authorization = "${token}"}
+[[scenario]]
+name = "a"
+step = [
+  {request = "http://other/", header = {authorization = "mine"}, extract = {host = "body"}},
+  {websocket = "live"},
+]
+"""
+    made = plan.read(write(tmp_path, text))
+    first = made.scenario[0].step[0]
+    assert isinstance(first, model.Http)
+    assert made.header_with(first.header) == {"authorization": "mine"}
 
 
 def test_a_python_function_may_define_anything(tmp_path: Path) -> None:
@@ -446,6 +479,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(_JSON)
 def test_nothing_but_a_plan_error_comes_of_nonsense(value: Any) -> None:
     with pytest.raises(PlanError):

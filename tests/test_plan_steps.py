@@ -293,7 +293,7 @@ def test_all_kinds_go_in_one_schedule(sockets: Any, shop: Shop, folder: str) -> 
             ),
             Python(name="python", python="steps.py:sets"),
         )  # fmt: skip
-        result = run(plan(shop.url, *steps, folder=folder, users=20, rate=200.0, duration=0.5))
+        result = run(plan(shop.url, *steps, folder=folder, users=20, rate=200.0, iterations=100))
     assert result.iterations is not None
     assert result.iterations.completed == 100
     assert {name: step.counts.completed for name, step in result.steps.items()} == dict.fromkeys(

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftnet.plan import template
@@ -141,12 +141,14 @@ def test_now_is_the_time() -> None:
     assert before // 10**6 <= ms <= after // 10**6
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.text())
 def test_a_text_without_a_mark_stays(text: str) -> None:
     if "${" not in text:
         assert template.compile(text).render({}) == text
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(), min_size=1), st.text())
 def test_what_is_put_in_is_not_read_again(pieces: list[str], value: str) -> None:
     escaped = [piece.replace("${", "$${") for piece in pieces]
@@ -165,6 +167,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(_JSON)
 def test_a_variable_holds_any_json(value: Any) -> None:
     made = template.compile_value({"a": ["${x}", "b"]})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftnet import plan
@@ -97,6 +97,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(_JSON, st.text(), st.dictionaries(st.text(), st.text(), max_size=3))
 def test_any_values_read_back_the_same(value: Any, text: str, texts: dict[str, str]) -> None:
     step = model.Http(request="/", json=value, body=text, form=texts, name=text)
@@ -107,6 +108,7 @@ def test_any_values_read_back_the_same(value: Any, text: str, texts: dict[str, s
     assert one == other  # 1 is not 1.0, and true is not 1
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.floats(0, 1e6))
 def test_any_time_reads_back_the_same(seconds: float) -> None:
     step = model.Http(request="http://h/", think=seconds)

@@ -1,299 +1,276 @@
-"""`latency_gate` and `load_benchmark`: what a test that uses them does, and says."""
+"""Gates of load, and the fixtures `latency_gate` and `load_benchmark` in a pytest of their own."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import replace
+import random
+import re
+import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ftnet import load
-from ftnet.gate import facts, quantiles
-from ftnet.load import Options, Result
-from tests.load_results import BUSY, MS, URL, evenly, interval, result, unanswered
+from ftnet.gate import Gate
+from ftnet.load import Result
+from ftnet.load.checks import CheckError
+from tests.command import PROXIES
+from tests.load_results import BUSY, unanswered
 from tests.servers.counting import CountingServer
+from tests.test_load_compare import run
 
-pytest_plugins = ["pytester"]
-PLUGINS = ("-p", "pytest_ftnet", "-p", "benchmark")
+pytest_plugins = "pytester"
 
-
-@pytest.fixture(autouse=True)
-def few_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests within tests have the plugins that they name alone; others take their time to load."""
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+#: A load that this machine is never the limit of, however busy it is.
+LIGHT: dict[str, Any] = {
+    "connections": 2, "think": 0.001, "requests": 60, "late_after": 60, "trust_env": False
+}  # fmt: skip
+#: One that it always is: nobody sends in a nanosecond.
+IMPOSSIBLE: dict[str, Any] = {
+    "rate": 1000, "requests": 20, "late_after": 1e-9, "trust_env": False
+}  # fmt: skip
 
 
 @pytest.fixture
-def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """What runs find from now on, instead of being carried out."""
-
-    def give(given: Result) -> None:
-        def run(target: object, **options: Any) -> Result:
-            return replace(given, options=Options.of(URL, **options))
-
-        monkeypatch.setattr(load, "run", run)
-
-    return give
+def server() -> Iterator[CountingServer]:
+    with CountingServer() as running:
+        yield running
 
 
-def steady(slowest_ms: int = 10, **given: Any) -> Result:
-    """20 s that are alike."""
-    times = evenly(1000, slowest_ms)
-    seconds = [
-        interval(float(at), response=load.Summary.of(evenly(500, slowest_ms)))
-        for at in range(1, 21)
-    ]
-    return result(response=times, duration=20.0, intervals=tuple(seconds), **given)
+def complaint(gate: Gate, *arguments: Any, **options: Any) -> str:
+    """What the test fails with."""
+    with pytest.raises(pytest.fail.Exception) as caught:
+        gate(*arguments, **options)
+    return str(caught.value)
 
 
-def outcome(pytester: pytest.Pytester, body: str, *arguments: str) -> pytest.RunResult:
-    """Of a test that has this body, and the fixture that it uses."""
-    fixture = "load_benchmark" if "load_benchmark(" in body else "latency_gate"
-    lines = "".join(f"    {line}\n" for line in body.splitlines())
-    pytester.makepyfile(f"URL = {URL!r}\n\n\ndef test_it({fixture}):\n{lines}")
-    return pytester.runpytest_inprocess(*PLUGINS, *arguments)
+# ---- gates
 
 
-# ---- the gate
+def test_a_result_is_returned_when_all_holds(tmp_path: Path, server: CountingServer) -> None:
+    gate = Gate(tmp_path)
+    assert gate(server.url, ["p50<20s", "errors<0.1%"], **LIGHT).counts.completed == 60
+    assert gate(server.url, "rate>0.1", **LIGHT).counts.completed == 60
+    assert gate(server.url, **LIGHT).counts.completed == 60
 
 
-def test_a_run_that_keeps_its_checks_passes(
-    pytester: pytest.Pytester, found: Callable[..., None]
-) -> None:
-    found(result())
-    body = 'result = latency_gate(URL, ["p99<20ms", "errors<=1%"], rate=500)\n'
-    outcome(pytester, body + "assert result.options.rate == 500").assert_outcomes(passed=1)
-    outcome(pytester, 'latency_gate(URL, "p99<20ms, errors<=1%")').assert_outcomes(passed=1)
-    outcome(pytester, "latency_gate(URL)").assert_outcomes(passed=1)
+def test_checks_that_do_not_hold_are_told_first(tmp_path: Path, server: CountingServer) -> None:
+    told = complaint(
+        Gate(tmp_path), server.url, ["p50<1ns", "status.404<5", "p99.9<1s", "errors>50%"], **LIGHT
+    )
+    first, empty, *report = told.splitlines()
+    fast, few, errors = first.split("; ", 2)
+    assert fast.startswith("p50<1ns does not hold: ")
+    assert (few, errors) == (
+        "p99.9<1s does not hold: 60 samples",
+        "it needs 1,000; errors>50% does not hold: 0 %",
+    )
+    assert not empty
+    assert report[0].startswith("VALID")
+    assert any(line.startswith("ok    status.404<5") for line in report)
 
 
-def test_a_check_that_does_not_hold_fails_with_the_report(
-    pytester: pytest.Pytester, found: Callable[..., None]
-) -> None:
-    found(result())
-    told = outcome(pytester, 'latency_gate(URL, ["p99<5ms", "p50<1s"])')
-    told.assert_outcomes(failed=1)
-    told.stdout.fnmatch_lines(["p99<5ms: 9.9 ms", "", "VALID  500 answers/s*", "FAIL  p99<5ms*"])
-    assert "def test_it" not in told.stdout.str()
-
-
-def test_a_run_without_answers_fails(pytester: pytest.Pytester, found: Callable[..., None]) -> None:
-    found(unanswered())
-    told = outcome(pytester, "latency_gate(URL)")
-    told.assert_outcomes(failed=1)
-    told.stdout.fnmatch_lines(["nothing was answered", "NO ANSWER*", "*CONNECT ECONNREFUSED*"])
+def test_no_answer_fails_without_checks(tmp_path: Path) -> None:
+    told = complaint(Gate(tmp_path), "http://127.0.0.1:1/", **LIGHT)
+    assert told.startswith("nothing was answered\n")
+    assert "CONNECT ECONNREFUSED" in told
 
 
 def test_a_run_that_is_not_valid_fails_or_is_skipped(
-    pytester: pytest.Pytester, found: Callable[..., None]
+    tmp_path: Path, server: CountingServer
 ) -> None:
-    found(result(reasons=(BUSY,)))
-    told = outcome(pytester, "latency_gate(URL)")
-    told.assert_outcomes(failed=1)
-    told.stdout.fnmatch_lines(
-        ["the generator was the limit, not the server: worker 0 used 98% of a core; use more*"]
+    fails, skips = Gate(tmp_path), Gate(tmp_path, skip_invalid=True)
+    for told in (
+        complaint(fails, server.url, **IMPOSSIBLE),
+        complaint(skips, server.url, skip_invalid=False, **IMPOSSIBLE),
+    ):
+        assert told.startswith("the run is INVALID: ")
+        assert "later than they could have been; lower the rate" in told.splitlines()[0]
+        assert "generator CPU" in told
+    for gate, option in ((skips, None), (fails, True)):
+        with pytest.raises(pytest.skip.Exception, match="the run is INVALID: .*lower the rate"):
+            gate(server.url, skip_invalid=option, **IMPOSSIBLE)
+
+
+def test_what_can_not_be_asked_for_is_not_sent(tmp_path: Path, server: CountingServer) -> None:
+    gate = Gate(tmp_path)
+    with pytest.raises(CheckError, match="the unit is missing"):
+        gate(server.url, ["p99<20"], **LIGHT)
+    with pytest.raises(TypeError, match="conections"):
+        gate(server.url, conections=5)
+    assert server.connections == 0
+
+
+def test_plans_are_carried_out(tmp_path: Path, server: CountingServer) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(f"""
+base_url = "{server.url}"
+load = {{ users = 2, iterations = 30 }}
+settings = {{ trust_env = false }}
+scenario = [{{ name = "all", step = [{{ request = "/" }}, {{ request = "/x" }}] }}]
+""")
+    result = Gate(tmp_path)(plan, "errors=0", late_after=60)
+    assert result.iterations is not None
+    assert result.iterations.completed == 30
+    assert server.requests == 60
+
+
+# ---- baselines
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> list[Result]:
+    """What the next runs of gates find, in place of running."""
+    results: list[Result] = []
+    monkeypatch.setattr("ftnet.gate._run", lambda target, options: results.pop(0))
+    return results
+
+
+def runs(*slower: float, **given: Any) -> list[Result]:
+    """Of 30 s, so many times slower than the usual."""
+    chance = random.Random(7)
+    return [run(chance, slower=one, **given) for one in slower]
+
+
+def test_a_regression_from_the_baseline_fails(tmp_path: Path, found: list[Result]) -> None:
+    asked: dict[str, Any] = {"baseline": "bases/index.json", "max_regression": 0.1}
+    found += runs(1.0, 1.0, 1.5, 0.5)
+    usual = found[0]
+    Gate(tmp_path, update=True)("URL", "p50<20s", **asked)
+    kept = json.loads((tmp_path / "bases/index.json").read_text())
+    assert [one["ok"] for one in kept["checks"]] == [True]
+    assert load.read(tmp_path / "bases/index.json").response == usual.response
+    gate = Gate(tmp_path)
+    gate("URL", **asked)
+    first, _, *report = complaint(gate, "URL", "p50<1ns", **asked).splitlines()
+    assert "p50<1ns does not hold" in first
+    assert "; bases/index.json: regression: p50 +" in first
+    assert report[0].startswith("REGRESSION  p50 +")
+    assert any(line.startswith("VALID ") for line in report)
+    gate("URL", **asked)  # faster is none
+    assert not found
+
+
+def test_what_does_not_hold_becomes_no_baseline(tmp_path: Path, found: list[Result]) -> None:
+    found += [
+        *runs(1.0), *runs(1.0, reasons=(BUSY,)), *runs(1.0, seconds=3), unanswered(), *runs(1.0)
+    ]  # fmt: skip
+    gate, path = Gate(tmp_path, update=True), tmp_path / "base.json"
+    for checks, told in (
+        ("p50<1ns", "p50<1ns does not hold"),
+        ((), "the run is INVALID"),
+        ((), "base.json: not comparable; only 3 seconds were measured"),
+        ((), "nothing was answered"),
+    ):
+        assert told in complaint(gate, "URL", checks, baseline=path).splitlines()[0]
+        assert not path.exists()
+    gate("URL", baseline=path)
+    assert path.exists()
+
+
+def test_without_a_baseline_nothing_is_sent(tmp_path: Path, found: list[Result]) -> None:
+    gate, path = Gate(tmp_path), tmp_path / "base.json"
+    assert "base.json: pytest --latency-gate-update writes it" in complaint(
+        gate, "URL", baseline="base.json"
     )
-    told = outcome(pytester, 'latency_gate(URL, invalid="skip")', "-rs")
-    told.assert_outcomes(skipped=1)
-    told.stdout.fnmatch_lines(["SKIPPED*the generator was the limit, not the server: worker 0*"])
+    for content, told in (
+        (runs(1.0, seconds=3)[0].to_dict(), "base.json: not comparable; only 3 seconds"),
+        (runs(1.0, reasons=(BUSY,))[0].to_dict(), "comparable; the baseline is INVALID: worker 0"),
+        ({}, "the baseline can't be read: .*base.json: no result of ftnet load"),
+    ):
+        path.write_text(json.dumps(content))
+        assert re.search(told, complaint(gate, "URL", baseline=path))
+    path.write_text(json.dumps(runs(1.0)[0].to_dict()))
+    with pytest.raises(ValueError, match="alpha must be"):
+        gate("URL", baseline=path, alpha=1)
 
 
-def test_an_interrupted_run_interrupts_the_tests(
-    pytester: pytest.Pytester, found: Callable[..., None]
-) -> None:
-    found(result(interrupted=True))
-    with pytest.raises(KeyboardInterrupt):
-        outcome(pytester, "latency_gate(URL)")
+def test_another_load_is_not_compared(tmp_path: Path, found: list[Result]) -> None:
+    path = tmp_path / "base.json"
+    path.write_text(json.dumps(runs(1.0)[0].to_dict()))
+    found += runs(1.0, options={"connections": 3})
+    told = complaint(Gate(tmp_path), "URL", baseline=path).splitlines()[0]
+    assert "not comparable; they were asked for another load: connections is 64" in told
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        ('latency_gate(URL, "p99")', "*CheckError: a comparison is missing*"),
-        ("latency_gate(URL, rate=-1)", "*ValueError: load: rate must be*"),
-        ('latency_gate(URL, invalid="pass")', "*ValueError: invalid must be 'fail' or 'skip'*"),
-    ],
-)
-def test_what_can_not_be_asked_for_is_an_error(
-    pytester: pytest.Pytester, found: Callable[..., None], call: str, message: str
-) -> None:
-    found(result())
-    told = outcome(pytester, call)
-    told.assert_outcomes(failed=1)
-    told.stdout.fnmatch_lines([message])
+# ---- in pytest
+
+TESTS = """
+import sys
+
+def test_nothing_is_loaded_before_it_is_used():
+    assert not {"ftnet", "ftcore"} & sys.modules.keys()
+
+def test_kept(latency_gate):
+    assert latency_gate(URL, "errors=0", **LIGHT).valid
+
+def test_broken(latency_gate):
+    latency_gate(URL, "p50<1ns", **LIGHT)
+
+def test_invalid(latency_gate):
+    latency_gate(URL, **IMPOSSIBLE)
+
+def test_few(load_benchmark):
+    load_benchmark(URL, "errors=0", **LIGHT)
+
+def test_many(load_benchmark):
+    load_benchmark(URL, **{**LIGHT, "connections": 20, "requests": 12_000})
+
+def test_broken_benchmark(load_benchmark):
+    load_benchmark(URL, "p50<1ns", **LIGHT)
+"""
 
 
-# ---- the baseline
-
-GATED = 'latency_gate(URL, ["p99<1s"], baseline="kept/base.json", rate=500)'
-
-
-def test_a_baseline_is_written_and_kept(
-    pytester: pytest.Pytester, found: Callable[..., None]
-) -> None:
-    found(steady())
-    told = outcome(pytester, GATED)
-    told.assert_outcomes(failed=1)
-    told.stdout.fnmatch_lines(["*there is no kept/base.json; pytest --latency-gate-update writes*"])
-    told = outcome(pytester, GATED, "--latency-gate-update")
-    told.assert_outcomes(passed=1)
-    told.stdout.fnmatch_lines(["*baselines of latency_gate*", "kept/base.json: * p99 9.9 ms"])
-    assert load.read(pytester.path / "kept" / "base.json").response == steady().response
-    outcome(pytester, GATED).assert_outcomes(passed=1)
+@pytest.fixture
+def tests(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Tests:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+    # the entry point is not there in every environment, and must not be there twice in any
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    return Tests(pytester)
 
 
-def test_what_is_worse_than_the_baseline_fails(
-    pytester: pytest.Pytester, found: Callable[..., None]
-) -> None:
-    found(steady())
-    outcome(pytester, GATED, "--latency-gate-update").assert_outcomes(passed=1)
-    found(steady(20))
-    told = outcome(pytester, GATED)
-    told.assert_outcomes(failed=1)
-    told.stdout.fnmatch_lines(
-        ["regression, against kept/base.json", "REGRESSION*", "p90 *REGRESSION", "VALID*"]
-    )
-    found(steady(5))
-    outcome(pytester, GATED).assert_outcomes(passed=1)
-    found(steady(20))
-    allowing = GATED.replace("rate", "max_regression=2, rate")
-    outcome(pytester, allowing).assert_outcomes(passed=1)
+class Tests:
+    __test__ = False
 
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.path = pytester.path
+        self._pytester = pytester
 
-def test_what_can_not_be_compared_does_not_pass(
-    pytester: pytest.Pytester, found: Callable[..., None]
-) -> None:
-    found(steady())
-    outcome(pytester, GATED, "--latency-gate-update").assert_outcomes(passed=1)
-    told = outcome(pytester, GATED.replace("500", "501"))
-    told.assert_outcomes(failed=1)
-    told.stdout.fnmatch_lines(["not comparable, against kept/base.json", "*rate is 500.0 in*"])
-    (pytester.path / "kept" / "base.json").write_text("{}")
-    told = outcome(pytester, GATED)
-    told.assert_outcomes(failed=1)
-    told.stdout.fnmatch_lines(["*base.json: no result of ftnet load*"])
-
-
-@pytest.mark.parametrize("bad", [{"reasons": (BUSY,)}, {"response": evenly(1000, 2000)}])
-def test_no_bad_run_becomes_the_baseline(
-    pytester: pytest.Pytester, found: Callable[..., None], bad: dict[str, Any]
-) -> None:
-    found(result(**bad))
-    outcome(pytester, GATED, "--latency-gate-update").assert_outcomes(failed=1)
-    assert not (pytester.path / "kept").exists()
-
-
-# ---- benchmarks
-
-
-def test_response_times_are_the_rounds_of_a_benchmark(
-    pytester: pytest.Pytester, found: Callable[..., None]
-) -> None:
-    found(result())
-    body = "load_benchmark(URL, rate=500)"
-    told = outcome(pytester, body, "--benchmark-json=b.json")
-    told.assert_outcomes(passed=1)
-    [kept] = json.loads((pytester.path / "b.json").read_text())["benchmarks"]
-    stats, times = kept["stats"], result().response
-    assert (stats["rounds"], stats["iterations"]) == (1000, 1)
-    assert stats["min"] == times.min / 1e9
-    assert stats["max"] == times.max / 1e9
-    assert stats["mean"] == pytest.approx(times.mean / 1e9, rel=1e-3)
-    assert stats["median"] == pytest.approx(times.percentile(50) / 1e9, rel=1e-2)
-    assert kept["extra_info"]["rate"] == 500
-    assert kept["extra_info"]["rate_due"] == 500
-    assert kept["extra_info"]["p99"] == times.percentile(99) / 1e9
-
-
-def test_a_benchmark_keeps_its_marker_and_can_be_compared(
-    pytester: pytest.Pytester, found: Callable[..., None]
-) -> None:
-    pytester.makepyfile(
-        "import pytest\n\n\n@pytest.mark.benchmark(group='orders')\n"
-        f"def test_it(load_benchmark):\n    load_benchmark({URL!r})\n"
-    )
-    arguments = [*PLUGINS, "--benchmark-autosave"]
-    found(result())
-    pytester.runpytest_inprocess(*arguments).assert_outcomes(passed=1)
-    found(result(response=evenly(1000, 20)))
-    told = pytester.runpytest_inprocess(
-        *arguments, "--benchmark-compare=0001", "--benchmark-compare-fail=median:10%"
-    )
-    told.stdout.fnmatch_lines(["*benchmark 'orders'*", "*0001*", "*NOW* (2.00) *"])
-    told.stderr.fnmatch_lines(["Performance has regressed:", "*Field 'median' has failed*"])
-    assert told.ret
-
-
-def test_a_benchmark_of_nothing_or_of_the_generator_fails(
-    pytester: pytest.Pytester, found: Callable[..., None]
-) -> None:
-    found(unanswered())
-    outcome(pytester, "load_benchmark(URL)").assert_outcomes(failed=1)
-    found(result(reasons=(BUSY,)))
-    outcome(pytester, "load_benchmark(URL)").assert_outcomes(failed=1)
-    outcome(pytester, 'load_benchmark(URL, invalid="skip")').assert_outcomes(skipped=1)
-
-
-def test_benchmarks_that_are_disabled_still_run(
-    pytester: pytest.Pytester, found: Callable[..., None]
-) -> None:
-    found(result())
-    body = "assert load_benchmark(URL).counts.completed == 1000"
-    outcome(pytester, body, "--benchmark-disable").assert_outcomes(passed=1)
-
-
-def test_one_fixture_at_a_time(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("def test_it(benchmark, load_benchmark):\n    pass\n")
-    told = pytester.runpytest_inprocess(*PLUGINS)
-    told.assert_outcomes(errors=1)
-    told.stdout.fnmatch_lines(["*load_benchmark.benchmark is it*"])
-
-
-def test_without_pytest_benchmark_it_says_so(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("def test_it(load_benchmark):\n    pass\n")
-    told = pytester.runpytest_inprocess("-p", "pytest_ftnet")
-    told.assert_outcomes(errors=1)
-    told.stdout.fnmatch_lines(["*load_benchmark needs pytest-benchmark*"])
-
-
-def test_quantiles_and_facts() -> None:
-    times = evenly(4, 8)
-    assert quantiles(times, 1000) == [times.min / 1e9, *(one / 1e9 for one in times.percentiles(
-        [37.5, 62.5])), times.max / 1e9]  # fmt: skip
-    assert quantiles(evenly(1, 8), 1000) == [8 * MS / 1e9]
-    assert len(quantiles(evenly(1000), 10)) == 10
-    told = facts(result(response=evenly(150)))
-    assert "p99" in told
-    assert "p99.9" not in told  # of 150?
-
-
-# ---- the plugin
-
-
-def test_it_runs_load(pytester: pytest.Pytester, tmp_path: Path) -> None:
-    with CountingServer() as server:
-        body = f'r = latency_gate({server.url!r}, "p50<10s", requests=20, late_after=9)\n'
-        outcome(pytester, body + "assert r.counts.completed == 20").assert_outcomes(passed=1)
-    assert server.requests == 20
-
-
-def test_a_plans_file_begins_at_the_root(pytester: pytest.Pytester) -> None:
-    with CountingServer() as server:
-        scenario = '[[scenario]]\nname = "one"\nstep = [{request = "GET /"}]\n'
-        (pytester.path / "plan.toml").write_text(f'base_url = "{server.url}"\n{scenario}')
-        body = (
-            "from pathlib import Path\n"
-            'r = latency_gate(Path("plan.toml"), requests=3, late_after=9)\n'
-            "assert r.iterations.completed == 3"
+    def run(self, url: str, *options: str) -> pytest.RunResult:
+        """Runs TESTS on a server."""
+        names = f"URL, LIGHT, IMPOSSIBLE = {url!r}, {LIGHT!r}, {IMPOSSIBLE!r}\n"
+        self._pytester.makepyfile(names + TESTS)
+        return self._pytester.runpytest_subprocess(
+            *("-p", "_ftnet_pytest", "-p", "pytest_benchmark.plugin", "-rs", "-W", "error"),
+            *options,
         )
-        outcome(pytester, body).assert_outcomes(passed=1)
 
 
-def test_the_engine_is_loaded_by_who_uses_it_alone(tmp_path: Path) -> None:
-    code = "import pytest_ftnet, sys; assert not {'ftnet', 'ftcore'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+def test_fixtures_are_gates_and_benchmarks(tests: Tests, server: CountingServer) -> None:
+    found = tests.run(server.url, "--benchmark-json=kept.json", "--benchmark-save-data")
+    found.assert_outcomes(passed=4, failed=3)
+    found.stdout.re_match_lines(
+        ["p50<1ns does not hold: ", "VALID ", "the run is INVALID: ", "p50<1ns does not hold: "]
+    )
+    kept = json.loads((tests.path / "kept.json").read_text())["benchmarks"]
+    assert [one["name"] for one in kept] == ["test_few", "test_many"]
+    for one, samples in zip(kept, (60, 12_000), strict=True):
+        stats, info = one["stats"], one["extra_info"]
+        assert stats["rounds"] == len(stats["data"]) == min(samples, 10_000)
+        assert info["samples"] == samples
+        assert info["rate"] > 0
+        assert info["error_rate"] == 0
+        assert stats["mean"] * 1e3 == pytest.approx(info["mean_ms"], rel=0.02)
+        assert statistics.median(stats["data"]) * 1e3 == pytest.approx(info["p50_ms"], rel=0.05)
+    assert kept[0]["extra_info"]["p99.9_ms"] is None  # too few to tell
+    assert kept[1]["extra_info"]["p99.9_ms"] > 0
+
+
+def test_options_are_heeded(tests: Tests, server: CountingServer) -> None:
+    found = tests.run(server.url, "--benchmark-disable", "--latency-gate-skip-invalid")
+    found.assert_outcomes(passed=4, failed=2, skipped=1)
+    found.stdout.re_match_lines(["SKIPPED .* INVALID: .* sent more than "])
+    assert server.requests == 60 + 60 + 20 + 60 + 12_000 + 60

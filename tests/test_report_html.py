@@ -19,6 +19,7 @@ from ftnet.cli_load_run import document
 from ftnet.errors import Cause, Errno
 from ftnet.load import Counts, Failure, Result, Step, Summary, Verdict
 from ftnet.load.checks import Check
+from ftnet.load.result import Worker
 from ftnet.report import charts
 from tests.load_results import BUSY, MS, REFUSED, evenly, histogram, interval, result, unanswered
 
@@ -90,7 +91,9 @@ def step(**given: Any) -> Step:
 def planned(*names: str, **given: Any) -> Result:
     counts = Counts(scheduled=500, completed=480, failed=20)
     steps = {name: step() for name in names}
-    return result(plan="evening in the shop", iterations=counts, steps=steps, **given)
+    return result(
+        {"rate": 500}, plan="evening in the shop", iterations=counts, steps=steps, **given
+    )
 
 
 # ---- what it says
@@ -124,6 +127,26 @@ def test_checks_tell_what_was_got() -> None:
     assert "there are no samples" in text
 
 
+def test_limits_of_percentiles_are_in_the_curve_where_they_have_a_place() -> None:
+    checks = ("p99<20ms", "service.p50<=1ms", "p90>1ms", "p99.99<1s", "p95<10s", "mean<9ms")
+    source = report.render(result(), [Check.parse(one).judge(result()) for one in checks])
+    shown = re.findall(r'<g class="(limit[ bad]*)">.*?>([^<]+)</text>', source)
+    assert shown == [("limit", "p99&lt;20ms"), ("limit bad", "service.p50&lt;=1ms")]
+
+
+def test_the_rate_that_was_due_is_that_of_the_schedule() -> None:
+    seconds = [interval(at + 1.0, target=target) for at, target in enumerate((500, 1000, 0))]
+    ramped = {"stages": [(2, 1000), (1, 0)]}
+    for options, due in (
+        (ramped, ["250", "750", "500"]),
+        ({"rate": 500}, ["500", "500", "1,000"]),  # by `Run.set_rate`
+    ):
+        given = result(options, intervals=tuple(seconds), duration=3.0)
+        assert page(given).read_outs[2]["values"][0] == due
+    short = result({"rate": 500}, intervals=tuple(seconds), duration=2.0)
+    assert page(short).read_outs[2]["values"][0] == ["500", "500", "-"]  # the grace
+
+
 def test_warnings_are_told() -> None:
     assert (
         "many waited: open more"
@@ -153,6 +176,20 @@ def test_a_plan_has_its_steps_and_iterations() -> None:
     assert "Iterations due 500 completed 480 failed 20" in text
     assert "log in http 500 12 5.010 5.001 9.921 10.000 480 8" in text
     assert "status is 200 480 8" in text
+
+
+def test_a_cluster_tells_of_its_workers_and_refuses_percentiles_of_a_saturated_one() -> None:
+    workers = (
+        Worker("alpha", "10.0.0.1", 0.0, 1e-4, busiest=0.99, counts=Counts(completed=600)),
+        Worker("beta", "10.0.0.2", 0.0, 2e-4, counts=Counts(completed=400), lost="no word for 5 s"),
+    )
+    given = result({"rate": 500}, workers=workers)
+    text = page(given).text
+    assert "alpha on 10.0.0.1 600 0 0 % 99 % ±100 µs" in text
+    assert "beta on 10.0.0.2 400 0 0 % 0 % ±200 µs no word for 5 s" in text
+    assert f"No percentiles {given.percentiles_refused}" in text
+    assert "p99 - response time" in text
+    assert "Latency by percentile" not in text
 
 
 def test_header_values_and_passwords_stay_out() -> None:
@@ -278,7 +315,7 @@ def test_what_is_drawn_has_the_extremes_and_gaps_of_each_stretch() -> None:
         ([0.0], False, [0, 1]),
         ([1.0, 100.0], True, [1, 2, 5, 10, 20, 50, 100]),
         ([3.0, 800.0], True, [2, 5, 10, 20, 50, 100, 200, 500, 1000]),
-        ([4.0, 1e6], True, [1, 10, 100, 1e3, 1e4, 1e5, 1e6]),
+        ([4.0, 13e5], True, [10, 100, 1e3, 1e4, 1e5, 1e6]),
     ],
 )
 def test_scales_take_in_their_values(values: list[float], log: bool, ticks: list[float]) -> None:
@@ -286,7 +323,9 @@ def test_scales_take_in_their_values(values: list[float], log: bool, ticks: list
     assert scale.log == log
     assert found == pytest.approx(ticks)
     assert all(0 <= scale.at(one) <= 1 for one in values)
-    assert [scale.at(found[0]), scale.at(found[-1])] == pytest.approx([0, 1])
+    assert [scale.at(scale.low), scale.at(scale.high)] == [0, 1]
+    assert scale.low <= min(values)
+    assert scale.high >= max(values)
 
 
 # ---- the commands

@@ -192,6 +192,14 @@ def test_it_takes_more_connections_than_a_shell_allows_files() -> None:
             assert client.get("/hello").status_code == 200
 
 
+def test_a_slower_release_takes_longer_for_everything() -> None:
+    with serving("--slower", "50ms") as served, served.client as client:
+        for path in ("/hello", "/work"):
+            begin = time.monotonic()
+            assert client.get(path).status_code == 200
+            assert time.monotonic() - begin >= 0.05
+
+
 # ---- the endpoints
 
 
@@ -402,7 +410,7 @@ def test_the_tutorials_plan_goes_through_to_the_last_request(tmp_path: Path) -> 
     plan = (TUTORIAL / "shop.toml").read_text()
     with serving() as served:
         written = plan.replace("http://127.0.0.1:8080", served.url)
-        (tmp_path / "shop.toml").write_text(written.replace('"10s"', '"500ms"'))
+        (tmp_path / "shop.toml").write_text(written.replace('"20s"', '"500ms"'))
         done = subprocess.run(
             [*COMMAND, "load", "-q", "--json", "--plan", str(tmp_path / "shop.toml")],
             env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False,

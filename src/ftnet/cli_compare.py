@@ -27,7 +27,8 @@ slow. So not requests but seconds are the witnesses, and they may be like their 
 p50, p90, p99, p99.9, mean, rate and error rate go up and down from second to second comes how sure
 each of them is, and so the interval in which its change lies. All intervals hold together with
 probability 1 - ALPHA: so often, runs that are alike are not said to differ in anything.
-A regression is a figure that is surely worse, and worse by more than --max-regression.
+A regression is a figure that is surely worse, and worse by more than --max-regression. Where one
+can't be ruled out either, because too little is known, a note says so.
 D, the greatest distance of the two distributions (0 to 1), and the area between them tell how far
 the response times differ as a whole, and p how likely as much is by chance."""
 
@@ -136,9 +137,8 @@ def verdict(found: Comparison) -> str:
     allowed = f"{found.max_regression * 100:g} %"
     if found.regressions:
         return f"regression: {_told(found.regressions)}; up to {allowed} is allowed"
-    every = [("", found.changes), *found.steps.items()]
-    better = _told([(of, one) for of, changes in every for one in changes if one.better])
-    worse = _told([(of, one) for of, changes in every for one in changes if one.worse])
+    better = _told([(of, one) for of, one in _rows(found) if one.better])
+    worse = _told([(of, one) for of, one in _rows(found) if one.worse])
     parts = [f"better: {better}"] if better else []
     parts += [f"worse, but not by more than {allowed}: {worse}"] if worse else []
     if found.different and not parts:
@@ -147,11 +147,26 @@ def verdict(found: Comparison) -> str:
     return f"no regression: {'; '.join(parts) or nothing}"
 
 
+def notes(found: Comparison) -> list[str]:
+    """What should be known."""
+    out = list(found.notes)
+    if found.comparable and found.unsure:
+        names = _listed([f"{of} {one.name}".lstrip() for of, one in found.unsure])
+        out.append(
+            f"worse by more than {found.max_regression * 100:g} % can't be ruled out for {names}:"
+            " longer runs, or several merged, tell more"
+        )
+    return out
+
+
 def _told(changes: Sequence[tuple[str, Change]]) -> str:
+    return _listed([f"{of} {one.name} {_change(one)}".lstrip() for of, one in changes])
+
+
+def _listed(names: Sequence[str]) -> str:
     """The first of them."""
-    told = [f"{f'{of} ' if of else ''}{one.name} {_change(one)}" for of, one in changes]
-    more = [f"{len(told) - 4} more"] if len(told) > 4 else []
-    return ", ".join(told[:4] + more)
+    more = [f"{len(names) - 4} more"] if len(names) > 4 else []
+    return ", ".join([*names[:4], *more])
 
 
 def _value(one: Change, value: float) -> str:
@@ -205,29 +220,43 @@ def _whole(found: Comparison) -> str:
 
 def table(found: Comparison, style: Style) -> list[str]:
     """The whole report, without line ends."""
+    from ftnet.cli_load_report import shown
     from ftnet.terminal import BOLD, DIM, RED, fitted, paint
 
-    word, colon, rest = verdict(found).partition(": ")
+    word, _, rest = verdict(found).partition(": ")
+    word = word.upper()
+    first, *out = _wrapped(f"{word}  {rest}", style)
     colour = "" if code(found) == 0 else RED
-    out = [paint(word.upper(), colour + BOLD, style) + (f"  {rest}" if colon else "")]
-    out += [f"  {problem}" for problem in found.problems]
-    out += [f"NOTE  {note}" for note in found.notes]
+    out.insert(0, paint(word, colour + BOLD, style) + first[len(word) :])
+    for one in [*found.problems, *(f"NOTE  {note}" for note in notes(found))]:
+        out += _wrapped(one, style)
     if not found.changes:
         return out
     heads = f"{'base':>11}{'now':>11}{'change':>14}   surely between"
-    out += ["", f"base  {found.base}", f"now   {found.now}", ""]
+    out += ["", f"base  {shown(found.base)}", f"now   {shown(found.now)}", ""]
     out.append(paint(f"{'':<8}{heads}", DIM, style))
     before = ""
-    for step, one in _rows(found):
+    for step, change in _rows(found):
         if step != before:
-            out += ["", fitted(f"step {step}", style.width, style).rstrip()]
+            out += ["", fitted(f"step {shown(step)}", style.width, style).rstrip()]
             before = step
-        values = f"{_value(one, one.base):>11}{_value(one, one.now):>11}{_change(one):>14}"
-        word = _word(one)
-        line = f"{one.name:<8}{values}   {_interval(one):<22} {word}".rstrip()
-        out.append(line.removesuffix(word) + paint(word, RED if one.regression else "", style))
+        both = "".join(f"{_value(change, one):>11}" for one in (change.base, change.now))
+        word = _word(change)
+        line = (
+            f"{change.name:<8}{both}{_change(change):>14}   {_interval(change):<22} {word}".rstrip()
+        )
+        out.append(line.removesuffix(word) + paint(word, RED if change.regression else "", style))
     out += ["", _whole(found)]
     return out if style.blocks else [line.replace("µ", "u") for line in out]
+
+
+def _wrapped(text: str, style: Style) -> list[str]:
+    import textwrap
+
+    from ftnet.cli_load_report import shown
+
+    width = max(style.width, 20)
+    return textwrap.wrap(shown(text), width, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _word(one: Change) -> str:
@@ -244,7 +273,7 @@ def markdown(found: Comparison) -> list[str]:
     """A table with the verdict above it, as GitHub and GitLab show it."""
     mark = "✅" if code(found) == 0 else "❌" if found.comparable else "⚠️"
     out = [f"{mark} **Load: {_escaped(verdict(found))}**"]
-    told = [*found.problems, *(f"Note: {note}" for note in found.notes)]
+    told = [*found.problems, *(f"Note: {note}" for note in notes(found))]
     out += ["", *(f"- {_escaped(one)}" for one in told)] if told else []
     if not found.changes:
         return out

@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from ftnet import cli
 from ftnet.cli_load_report import (
@@ -117,7 +117,7 @@ def _interruptible() -> Iterator[None]:
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    handlers = {
+    handlers: dict[int, Any] = {
         signal.SIGINT: interrupt,
         signal.SIGTERM: interrupt,
         signal.SIGTSTP: signal.SIG_IGN,

@@ -41,7 +41,8 @@ output:
   errors     requests without a whole answer, or with a wrong one (--expect, --expect-length)
   A percentile without samples enough is shown as -, not guessed: p99 needs 100, p99.9 1,000.
   A run is INVALID when the generator was the limit: its CPU was busy, it was late for more than
-  1 % of the requests, descriptors or ports ran out.
+  1 % of the requests, descriptors or ports ran out. So it is when a worker of a cluster was lost:
+  the report says what is missing. When one was at its limit, no percentiles are told.
 
 finding a rate:
   --find-rate doubles the rate until a probe, a run of --probe after a warm-up, does not keep the
@@ -70,6 +71,7 @@ examples:
   ftnet load --h2 -c 8 --streams 100 -k https://localhost/
   ftnet load --json --quiet URL | jq .response.p99        nanoseconds
   ftnet load --rate 1k --ndjson run.ndjson --hdr run.hlog --prometheus 9464 URL
+  ftnet load --local-workers 4 --rate 50k -c 1000 URL     in four processes, as one run
   ftnet load --find-rate 'p99<50ms' URL                   the highest rate at which that holds
   ftnet load --plan shop.toml --rate 200 --duration 1m    what users do, 200 times a second
 
@@ -105,8 +107,9 @@ def add_load(commands: Subparsers) -> None:
 def _add_load_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("load").add_argument
     add("--plan", metavar="FILE",
-        help="carry out what FILE says virtual users do (see: ftnet plan --help), in place of a"
-        " URL: -c are users then, and rates and numbers are of iterations")  # fmt: skip
+        help="carry out what FILE says virtual users do, in place of a URL: a plan, a HAR file, a"
+        " list of URLs or curl commands, OpenAPI (see: ftnet plan --help); -c are users then, and"
+        " rates and numbers are of iterations")  # fmt: skip
     add("-c", "--connections", metavar="N", type=amount, help="open at once (default: 64)")
     add("--rate", metavar="N", type=rate, help="requests a second that are due: open model")
     add("--stages", metavar="TIME:RATE,...", type=stages, action="extend", default=[],
@@ -129,8 +132,8 @@ def _add_load_options(parser: argparse.ArgumentParser) -> None:
     add("--local-workers", metavar="N", type=amount,
         help="processes that carry the run out together; needs ftnet[cluster]")  # fmt: skip
     add("--cluster", metavar="ADDRESS",
-        help="the workers of a dask scheduler, as tcp://10.0.0.1:8786, do"
-        " (docs/cluster.md)")  # fmt: skip
+        help="the workers of a dask scheduler carry it out, as tcp://10.0.0.1:8786; see"
+        " docs/cluster.md")  # fmt: skip
     add("--late-after", metavar="TIME", type=span, help="what counts as late (default: 1ms)")
 
 

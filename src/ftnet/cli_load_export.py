@@ -54,7 +54,7 @@ class Exports:
             for name in _FILES:
                 path = getattr(args, name)
                 if path is not None:
-                    file = sys.stdout.buffer if path == "-" else opened.enter_context(_open(path))
+                    file = opened.enter_context(_open(path))
                     self._outputs[path] = _output(name, file, checks)
             self._opened = opened.pop_all()
         self.observers += self._outputs.values()
@@ -132,8 +132,11 @@ def _without(option: str, extra: str, error: ImportError) -> cli.CommandError:
 
 
 def _open(path: str) -> BinaryIO:
+    """Without a buffer: closing it has nothing left to write, and holds for nobody who reads."""
     try:
-        return open(path, "wb", buffering=0)  # so that closing it has nothing left to write
+        if path == "-":
+            return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
+        return open(path, "wb", buffering=0)
     except OSError as error:
         raise cli.CommandError(cli.USAGE, f"can't write to {path}: {error.strerror}") from None
 

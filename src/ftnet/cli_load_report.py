@@ -513,10 +513,14 @@ def checks(outcomes: Sequence[Outcome], style: Style) -> list[str]:
     out = [paint(f"{'':6}{'check':<{width}}  got", DIM, style)]
     for one in outcomes:
         word = "ok" if one.ok else "FAIL"
-        value = one.note if one.got is None else got(one.got, one.check.unit)
         mark = paint(f"{word:<6}", "" if one.ok else RED + BOLD, style)
-        out.append(f"{mark}{one.check.text:<{width}}  {value}")
+        out.append(f"{mark}{one.check.text:<{width}}  {found(one)}")
     return out
+
+
+def found(outcome: Outcome) -> str:
+    """What a check found, or why it found nothing."""
+    return outcome.note if outcome.got is None else got(outcome.got, outcome.check.unit)
 
 
 def got(value: float, unit: str) -> str:

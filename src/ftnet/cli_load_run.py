@@ -163,7 +163,7 @@ def _plan_of(args: argparse.Namespace) -> tuple[Plan, dict[str, Any]]:
 
     if args.url is not None:
         raise ValueError(f"the plan has its URLs itself, got {args.url} as well")
-    made = plan.read(args.plan)
+    made = plan.load_any(args.plan)
     settings = cli.client_settings(args)
     given = {name: value for name, value in options_of(args).items() if name not in settings}
     changed = {"settings": {**made.settings, **settings}}

@@ -256,12 +256,9 @@ def drawn(
     foot = _foot(last, style, stopping=stopping)
     if last is None or last.last is None:
         return [*head, [], [("starting ...", _DIM)], *foot][:height]
-    blocks = [
-        head,
-        _now(last, last.last, style),
-        _told_times(last, last.last, style),
-        _errors(last),
-    ]
+    with telling(last.total):
+        times = _times(last, last.last, style)
+    blocks = [head, _now(last, last.last, style), times, _errors(last)]
     blocks = [block for block in blocks if block]
     spaced = [row for block in blocks for row in ([], *block)][1:]
     dense = [row for block in blocks for row in block]
@@ -362,11 +359,6 @@ def sparkline(values: Sequence[float], style: Style) -> str:
     if not most:
         return ""
     return "".join(levels[round(value / most * (len(levels) - 1))] for value in values)
-
-
-def _told_times(snapshot: Snapshot, last: Interval, style: Style) -> list[Row]:
-    with telling(snapshot.total):
-        return _times(snapshot, last, style)
 
 
 def _times(snapshot: Snapshot, last: Interval, style: Style) -> list[Row]:

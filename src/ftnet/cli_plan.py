@@ -39,7 +39,9 @@ def add_plan(commands: Subparsers) -> None:
         " TCP\nand UDP, with variables, data, checks and a load. ftnet load --plan FILE does it.",
         epilog=_EPILOG,
     )
-    inner = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    inner = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, prog="ftnet plan"
+    )
     _add_check(inner)
     _add_from_har(inner)
     _add_from_urls(inner)

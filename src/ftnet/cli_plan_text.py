@@ -73,8 +73,8 @@ def lines_of(plan: Plan) -> Iterator[str]:
     if plan.variables:
         yield _row("variables", ", ".join(plan.variables))
     for name, feed in plan.data.items():
-        rows = open_rows(os.path.join(plan.folder, feed.file))
-        columns = ", ".join(sorted(rows.columns or ()))
+        rows = open_rows(os.path.join(plan.folder, feed.file), f"{name}.")
+        columns = ", ".join(sorted(one.removeprefix(f"{name}.") for one in rows.columns or ()))
         told = f"{name} from {feed.file}: {_rows(len(rows))}, {feed.order}"
         yield _row("data", f"{told}: {columns}" if columns else told)
     names = {id(step): name for name, step in plan.named()}

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ftnet import cli
+from ftnet.cli_load import span
 
 if TYPE_CHECKING:
     from ftnet.cli import Subparsers
@@ -54,6 +55,9 @@ def add_serve(commands: Subparsers) -> None:
     add("--workers", metavar="N", type=workers, default=1,
         help="processes that serve; they share the places of /work and all counts (default:"
         " 1)")  # fmt: skip
+    add("--slower", metavar="TIME", type=span, default=0.0,
+        help="every answer takes so much longer, as 3ms: a release that is worse, for gates to"
+        " find")  # fmt: skip
     parser.set_defaults(run=_run)
 
 
@@ -83,7 +87,7 @@ def _run(args: argparse.Namespace) -> int:
         cli.say(f"{url}  (Ctrl-C ends it)\n\n{lines}", sys.stdout)
 
     try:
-        server.serve(args.host, args.port, args.workers, ready)
+        server.serve(args.host, args.port, args.workers, ready, slower=args.slower)
     except (OSError, RuntimeError) as error:
         raise cli.CommandError(FAILED, _reason(args, error)) from None
     return 0

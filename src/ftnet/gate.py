@@ -1,272 +1,237 @@
-"""What the fixtures of pytest do: tests that fail when a server is too slow, and benchmarks."""
+"""Load as a test of pytest: it fails when the answers are too slow, or have become slower.
+
+::
+
+    def test_index(latency_gate):
+        latency_gate("http://localhost:8080/", ["p99<20ms", "errors<0.1%"], rate=500, duration=10)
+
+    def test_search(latency_gate):  # written by: pytest --latency-gate-update
+        latency_gate(Path("tests/search.toml"), baseline="tests/search.json")
+
+    def test_bench(load_benchmark):  # of pytest-benchmark
+        load_benchmark("http://localhost:8080/", rate=500, duration=10)
+
+The fixtures come with the package. Tests that put load on one machine at the same time measure
+each other: leave them out of pytest-xdist, or in one group of it.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
-from ftnet import load
-from ftnet.cli_compare import table
-from ftnet.cli_load_report import duration, lines, percentile, rate
-from ftnet.load import Result
+from ftnet import cli_compare, cli_load_report, load
+from ftnet.cli_load_run import document
 from ftnet.load.checks import Check, Outcome
-from ftnet.load.result import PERCENTS
+from ftnet.load.comparison import Comparison
+from ftnet.load.result import PERCENTS, Result
 from ftnet.sink import FileSink
 from ftnet.terminal import Style
 
 if TYPE_CHECKING:
     from ftcore.histogram import Histogram
-    from ftnet.plan import Plan
+    from ftnet.plan.model import Plan
 
-__all__ = ["LatencyGate", "LoadBenchmark", "Stopwatch"]
+__all__ = ["Bench", "Gate"]
 
-_STYLE: Final = Style(100, blocks=True)
-_ROUNDS: Final = 1000  # of a benchmark: quantiles of the response time
-
-#: A URL, a plan, or the path of a plan's file.
-Target: TypeAlias = "str | os.PathLike[str] | Plan"
+_MOST_ROUNDS: Final = 10_000  # of a benchmark: pytest-benchmark takes them one by one
+_STYLE: Final = Style(width=100)
 
 
-class LatencyGate:
-    """Runs load in a test, which fails unless it is as it should be.
+class Gate:
+    """What the fixture `latency_gate` is: call it, as often as the test likes."""
 
-    ::
-
-        def test_latency(latency_gate):
-            latency_gate(
-                "http://localhost:8000/",
-                checks=["p99<20ms", "errors<0.1%"],
-                baseline="tests/base.json",
-                rate=1000,
-                duration=30,
-            )
-    """
-
-    def __init__(self, root: Path, written: list[str] | None) -> None:
-        """`root`: where paths begin. `written`: takes what is said of baselines that are written;
-        None: they are compared with."""
-        self._root, self._written = root, written
+    def __init__(self, root: Path, *, update: bool = False, skip_invalid: bool = False) -> None:
+        """`root`: where relative paths of baselines begin; the others: as pytest's options."""
+        self._root, self._update, self._skip_invalid = root, update, skip_invalid
 
     def __call__(
         self,
-        target: Target,
-        checks: str | Sequence[str | Check] = (),
-        baseline: str | os.PathLike[str] | None = None,
+        target: str | os.PathLike[str] | Plan,
+        checks: str | Sequence[str] = (),
         *,
+        baseline: str | os.PathLike[str] | None = None,
         max_regression: float = 0.05,
         alpha: float = 0.01,
-        invalid: Literal["fail", "skip"] = "fail",
+        skip_invalid: bool | None = None,
         **options: Any,
     ) -> Result:
-        """`load.run` with these options, and its result.
+        """Puts load on a URL, or carries a plan (or its file) out; returns what was found.
 
-        The test fails, with the report of the run, where nothing was answered, where a check
-        (``"p99<20ms"``) does not hold, and where it is worse than the `baseline` by more than
-        `max_regression` and beyond chance (`load.compare`); with --latency-gate-update the result
-        becomes the baseline instead. A run that says more of this machine than of the server
-        fails the test, too, or with ``invalid="skip"`` skips it.
+        checks: as `ftnet load --check` has them: ``["p99<20ms", "errors<0.1%"]``
+        baseline: a file with the result that it is compared with, as `ftnet load --json` writes it,
+            from pytest's rootdir. ``pytest --latency-gate-update`` writes it, when all else holds.
+        max_regression, alpha: see `ftnet.load.compare`
+        skip_invalid: see ``--latency-gate-skip-invalid``; None: as that says
+        options: those of `ftnet.load.run`
 
-        `baseline` and paths of plans begin at pytest's root directory.
+        The test fails, with the whole report, when a check does not hold, nothing was answered, it
+        is a regression from the baseline or can't be compared with it, or the run is not valid: the
+        generator, not the server, was the limit. What can't be asked for is a TypeError or
+        ValueError before anything is sent.
         """
-        __tracebackhide__ = True
-        judges = _parsed(checks)
-        base = None if baseline is None or self._written is not None else self._read(baseline)
-        result = _ran(_target(target, self._root), options)
-        outcomes = [one.judge(result) for one in judges]
-        _demand_valid(result, outcomes, invalid)
-        broken = [_broken(one) for one in outcomes if not one.ok]
-        if not result.counts.completed:
-            broken.insert(0, "nothing was answered")
-        if broken:
-            _fail("; ".join(broken), lines(result, outcomes, _STYLE))
-        if base is not None:
-            names = os.fspath(baseline or ""), "this run"
-            found = load.compare(
-                base, result, max_regression=max_regression, alpha=alpha, names=names
-            )
-            if found.regressions or not found.comparable:
-                word = f"{found.verdict}, against {names[0]}"
-                report = [*table(found, _STYLE), "", *lines(result, outcomes, _STYLE)]
-                _fail(word, report)
-        elif baseline is not None and self._written is not None:
-            self._written.append(self._write(baseline, result))
+        asked = [Check.parse(one) for one in ([checks] if isinstance(checks, str) else checks)]
+        base = None if baseline is None else _Baseline(self._root / baseline, max_regression, alpha)
+        if base is not None and not self._update:
+            base.read()
+        result = _run(target, options)
+        outcomes = [one.judge(result) for one in asked]
+        if not result.valid:
+            skips = self._skip_invalid if skip_invalid is None else skip_invalid
+            invalid = f"the run is INVALID: {'; '.join(map(str, result.reasons))}"
+            if skips:
+                pytest.skip(invalid)
+            _fail([invalid], result, outcomes)
+        told = _complaints(result, outcomes)
+        found = base.compared(result) if base is not None and result.counts.completed else None
+        if found is not None and (found.regressions or not found.comparable):
+            told.append(f"{baseline}: {_told(found)}")
+        if told:
+            _fail(told, result, outcomes, found)
+        if base is not None and self._update:
+            base.write(document(result, outcomes))
         return result
 
-    def _read(self, baseline: str | os.PathLike[str]) -> Result:
-        """The baseline, before anything is sent."""
-        __tracebackhide__ = True
-        try:
-            return load.read(self._root / baseline)
-        except FileNotFoundError:
-            pytest.fail(
-                f"latency_gate: there is no {os.fspath(baseline)}; pytest --latency-gate-update"
-                " writes it",
-                pytrace=False,
-            )
-        except ValueError as error:
-            pytest.fail(f"latency_gate: {error}", pytrace=False)
 
-    def _write(self, baseline: str | os.PathLike[str], result: Result) -> str:
-        path = self._root / baseline
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sink = FileSink(os.fspath(path))
+class _Baseline:
+    """The file that a result is compared with."""
+
+    def __init__(self, path: Path, max_regression: float, alpha: float) -> None:
+        self._path, self._max_regression, self._alpha = path, max_regression, alpha
+        self._result: Result | None = None
+
+    def read(self) -> None:
+        """Fails the test when there is none that can be compared with. ValueError: a limit."""
         try:
-            sink.write(json.dumps(result.to_dict()).encode() + b"\n")
+            self._result = load.read(self._path)
+        except FileNotFoundError:
+            told = f"there is no baseline {self._path}: pytest --latency-gate-update writes it"
+            raise pytest.fail.Exception(told, pytrace=False) from None
+        except (OSError, ValueError) as error:
+            told = f"the baseline can't be read: {error}"
+            raise pytest.fail.Exception(told, pytrace=False) from None
+        found = self.compared(self._result)
+        if not found.comparable:
+            pytest.fail(f"{self._path}: {_told(found)}", pytrace=False)
+
+    def compared(self, result: Result) -> Comparison:
+        """With what was read; without, with itself: whether there is enough to be compared with."""
+        return load.compare(
+            self._result or result,
+            result,
+            max_regression=self._max_regression,
+            alpha=self._alpha,
+            names=("the baseline", "this run"),
+        )
+
+    def write(self, content: dict[str, Any]) -> None:
+        """In one step; OSError: it can't be."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        sink = FileSink(str(self._path))
+        try:
+            sink.write(json.dumps(content).encode() + b"\n")
             sink.finish()
         except BaseException:
             sink.discard()
             raise
-        p99 = percentile(result.response, 99)
-        told = "" if p99 is None else f", p99 {duration(p99 / 1e9)}"
-        return f"{os.fspath(baseline)}: {rate(result.rate)} answers/s{told}"
 
 
-def _parsed(checks: str | Sequence[str | Check]) -> list[Check]:
-    given = checks.split(",") if isinstance(checks, str) else checks
-    return [one if isinstance(one, Check) else Check.parse(one) for one in given]
+class Bench:
+    """What the fixture `load_benchmark` is: call it once."""
+
+    def __init__(self, gate: Gate, benchmark: Any) -> None:
+        self._gate, self._benchmark = gate, benchmark
+
+    def __call__(self, target: str | os.PathLike[str] | Plan, *args: Any, **given: Any) -> Result:
+        """As `Gate`; then pytest-benchmark shows, stores and compares the response times.
+
+        Its rounds are the response times of all requests; of more than 10,000 so many at even
+        distances in their order, with the least and the greatest. Its OPS is 1 / mean, as always:
+        the rate that was answered is in ``extra_info``, with the exact mean, the percentiles, ms,
+        the number of samples and the share of errors.
+        """
+        benchmark = self._benchmark
+        try:
+            result: Result = benchmark.pedantic(self._gate, (target, *args), given)
+        except BaseException:  # pytest's own are none that it looks for
+            benchmark.has_error = True
+            raise
+        benchmark.extra_info.update(_extra_info(result))
+        if benchmark.enabled:
+            stats = benchmark.stats.stats
+            stats.data.clear()  # of the round that was the whole run
+            for ns in _rounds(result.response):
+                stats.update(ns / 1e9)
+        return result
 
 
-def _target(target: Target, root: Path) -> str | Plan:
+def _run(target: str | os.PathLike[str] | Plan, options: dict[str, Any]) -> Result:
+    """To its end. Ctrl-C ends the run, and the tests."""
     if isinstance(target, os.PathLike):
         from ftnet import plan
 
-        return plan.read(root / target)
-    return target
+        target = plan.read(target)
+    under_way = load.start(target, **options)
+    try:
+        return under_way.result()
+    finally:
+        under_way.stop()
 
 
-def _ran(target: str | Plan, options: dict[str, Any]) -> Result:
-    """KeyboardInterrupt: it was interrupted, and so are the tests."""
-    result = load.run(target, **options)
-    if result.interrupted:
-        raise KeyboardInterrupt
-    return result
+# ---- what is said
 
 
-def _demand_valid(result: Result, outcomes: Sequence[Outcome], invalid: str) -> None:
-    __tracebackhide__ = True
-    if invalid not in ("fail", "skip"):
-        raise ValueError(f"invalid must be 'fail' or 'skip', got {invalid!r}")
-    if result.valid:
-        return
-    reasons = "; ".join(str(one) for one in result.reasons)
-    if invalid == "skip":
-        pytest.skip(f"the generator was the limit, not the server: {reasons}")
-    _fail(f"the generator was the limit, not the server: {reasons}",
-          lines(result, outcomes, _STYLE))  # fmt: skip
+def _complaints(result: Result, outcomes: Sequence[Outcome]) -> list[str]:
+    if not result.counts.completed:
+        return ["nothing was answered"]
+    return [
+        f"{one.check.text} does not hold: {cli_load_report.found(one)}"
+        for one in outcomes
+        if not one.ok
+    ]
 
 
-def _broken(one: Outcome) -> str:
-    from ftnet.cli_load_report import got
-
-    return f"{one.check.text}: {one.note if one.got is None else got(one.got, one.check.unit)}"
+def _told(found: Comparison) -> str:
+    return "; ".join([cli_compare.verdict(found), *found.problems])
 
 
-def _fail(reason: str, report: Sequence[str]) -> None:
-    __tracebackhide__ = True
-    pytest.fail("\n".join([reason, "", *report]), pytrace=False)
+def _fail(
+    told: Sequence[str],
+    result: Result,
+    outcomes: Sequence[Outcome],
+    found: Comparison | None = None,
+) -> NoReturn:
+    lines = ["; ".join(told), ""]
+    if found is not None:
+        lines += [*cli_compare.table(found, _STYLE), ""]
+    lines += cli_load_report.lines(result, outcomes, _STYLE)
+    pytest.fail("\n".join(lines), pytrace=False)
 
 
 # ---- benchmarks
 
 
-class Stopwatch:
-    """A timer that says what it was told: each time measured with it is the one that was set."""
-
-    def __init__(self) -> None:
-        self.reading = 0.0  # s, for whoever asks next; after that 0 again
-
-    def timer(self) -> float:
-        """In place of time.perf_counter."""
-        reading, self.reading = self.reading, 0.0
-        return reading
+def _rounds(histogram: Histogram) -> list[int]:
+    """Values in ns at even distances in their order; the first and the last are exact."""
+    number = min(histogram.count, _MOST_ROUNDS)
+    ends, ranks = histogram.values, list(accumulate(histogram.counts))
+    step = histogram.count / number
+    between = [ends[bisect_left(ranks, (index + 0.5) * step)] for index in range(1, number - 1)]
+    return [histogram.min, *between, histogram.max][-number:]
 
 
-class Benchmark(Protocol):
-    """What is used of pytest-benchmark's fixture."""
-
-    extra_info: dict[str, Any]
-
-    def pedantic(self, target: Callable[[], object], *, rounds: int) -> object:
-        """Calls the target, and measures each round with the timer."""
-
-
-class LoadBenchmark:
-    """Runs load in a test, and hands its response times to pytest-benchmark.
-
-    ::
-
-        def test_orders(load_benchmark):
-            load_benchmark("http://localhost:8000/orders", rate=500, duration=10)
-
-    Each round of the benchmark is a response time: the quantiles of the run at equal distances,
-    1,000 of them, the least and the greatest among them. So min, max, median, mean and the others
-    are those of the response times, in the table, in storage and in comparisons
-    (``--benchmark-compare-fail=median:10%``); OPS is 1 / mean, and not the rate. Exact percentiles
-    (p50 ... p99.99, s), the rate and the share of errors are in ``extra_info``.
-    """
-
-    def __init__(self, benchmark: Benchmark, watch: Stopwatch) -> None:
-        self.benchmark = benchmark  #: pytest-benchmark's fixture
-        self._watch = watch
-
-    def __call__(
-        self,
-        target: Target,
-        *,
-        invalid: Literal["fail", "skip"] = "fail",
-        **options: Any,
-    ) -> Result:
-        """`load.run` with these options, and its result. Once in a test.
-
-        A run that says more of this machine than of the server fails the test, or with
-        ``invalid="skip"`` skips it; one without answers fails it.
-        """
-        __tracebackhide__ = True
-        result = _ran(_target(target, Path()), options)
-        _demand_valid(result, (), invalid)
-        if not result.counts.completed:
-            _fail("nothing was answered", lines(result, (), _STYLE))
-        self.benchmark.extra_info.update(facts(result))
-        times = iter(quantiles(result.response, _ROUNDS))
-
-        def wait() -> None:
-            self._watch.reading = next(times, 0.0)
-
-        rounds = min(result.response.count, _ROUNDS)
-        self.benchmark.pedantic(wait, rounds=rounds)
-        return result
-
-
-def facts(result: Result) -> dict[str, Any]:
-    """What is worth keeping of a run beside its response times; s, and what there is too little
-    of to tell is left out."""
-    found: dict[str, Any] = {
-        "rate": result.rate,
-        "requests": result.counts.completed,
-        "error_rate": result.error_rate,
-        "connections": result.options.connections,
-    }
-    if result.options.rate is not None:
-        found["rate_due"] = result.options.rate
+def _extra_info(result: Result) -> dict[str, Any]:
+    times = result.response
+    info: dict[str, Any] = {"rate": result.rate, "error_rate": result.error_rate}
+    info |= {"samples": times.count, "mean_ms": times.mean / 1e6}
     for percent in PERCENTS:
-        value = percentile(result.response, percent)
-        if value is not None:
-            found[f"p{percent:g}"] = value / 1e9
-    return found
-
-
-def quantiles(histogram: Histogram, most: int) -> list[float]:
-    """So many at most, at equal distances, in s; the first is the least and the last the greatest
-    value, but of a single one."""
-    number = min(histogram.count, most)
-    percents = [100 * (index + 0.5) / number for index in range(number)]
-    found = [min(value, histogram.max) / 1e9 for value in histogram.percentiles(percents)]
-    if number > 1:
-        found[0] = histogram.min / 1e9
-        found[-1] = histogram.max / 1e9
-    return found
+        ns = cli_load_report.percentile(times, percent)
+        info[f"p{percent:g}_ms"] = None if ns is None else ns / 1e6
+    return info

@@ -51,7 +51,9 @@ SILENCE: Final = 5.0  # s without a word after which a worker is lost
 _ANSWER: Final = 10.0  # s for an answer while a run is being prepared
 _PROBES: Final = 10  # of each worker's clock, of which the quickest counts
 _AGAIN: Final = 0.25  # s until a worker that can't be reached is asked again
+_LOOKS: Final = 4  # for it meanwhile
 _LEAVE: Final = 3.0  # s that a local worker may take to end
+_SLEPT: Final = 500_000_000  # ns after its time when a timeout comes because nothing came here
 _NEVER: Final = 2**63 - 1
 
 T = TypeVar("T")
@@ -91,13 +93,18 @@ class Cluster:
     """
 
     def __init__(
-        self, address: str | None = None, *, local_workers: int = 0, timeout: float = 30.0
+        self,
+        address: str | None = None,
+        *,
+        local_workers: int = 0,
+        at_least: int = 1,
+        timeout: float = 30.0,
     ) -> None:
-        """`address` is the scheduler's, as "tcp://10.0.0.1:8786"; or so many `local_workers`."""
+        """Those of a scheduler at `address` ("tcp://10.0.0.1:8786"), which there must be
+        `at_least` so many of after `timeout` seconds; or so many `local_workers`.
+        """
         if (address is None) == (local_workers < 1):
-            raise ValueError(
-                "load: either the address of a scheduler or local_workers must be given"
-            )
+            raise ValueError("load: either the address of a scheduler or local_workers")
         self._processes: list[subprocess.Popen[bytes]] = []
         self._client: Any = None
         self._scheduler: Any = None
@@ -107,7 +114,7 @@ class Cluster:
         )
         self._thread.start()
         try:
-            self.call(self._connect(address, local_workers, timeout))
+            self.call(self._connect(address, local_workers or at_least, timeout))
         except BaseException:
             self.close()
             raise
@@ -160,7 +167,7 @@ class Cluster:
 
     # --- on its loop ----------------------------------------------------------------------------
 
-    async def _connect(self, address: str | None, local_workers: int, timeout: float) -> None:
+    async def _connect(self, address: str | None, count: int, timeout: float) -> None:
         try:
             import distributed
         except ImportError as error:
@@ -171,7 +178,7 @@ class Cluster:
                 host="127.0.0.1", port=0, dashboard=False, dashboard_address=":0"
             )
             address = str(self._scheduler.address)
-            self._processes = [_process(address, number) for number in range(local_workers)]
+            self._processes = [_process(address, number) for number in range(count)]
         try:
             client: Any = distributed.Client  # it has no types
             self._client = await client(
@@ -180,11 +187,11 @@ class Cluster:
         except (OSError, ValueError) as error:
             raise ClusterError(f"no scheduler at {address}: {error}") from error
         try:
-            await self._client.wait_for_workers(max(local_workers, 1), timeout)
+            await self._client.wait_for_workers(count, timeout)
         except TimeoutError:
             raise ClusterError(
                 f"after {timeout:g} s there are {len(await self.known())} workers at {address},"
-                f" not {max(local_workers, 1)}"
+                f" not {count}"
             ) from None
 
     async def _disconnect(self) -> None:
@@ -193,6 +200,10 @@ class Cluster:
         if self._scheduler is not None:
             await self._scheduler.close()
         await asyncio.gather(*(asyncio.to_thread(_reap, one) for one in self._processes))
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def known(self) -> dict[str, str]:
         """Names of the scheduler's workers by their addresses."""
@@ -474,27 +485,33 @@ class ClusterShare:
         """Takes what a worker tells, until it is over or lost."""
         reason = ""
         try:
-            while not member.over:
+            while not (reason or member.over):
                 reason = await self._listen(member)
-                if reason:
-                    break
+        except asyncio.CancelledError:
+            reason = "the cluster was left"
+            raise
         except Exception as error:  # of this side, but the run is not lost with it
             reason = f"what it told can't be taken: {type(error).__name__}: {error}"
-        with self._lock:
-            if reason:
-                member.lost = reason
-                self._settle(member)
-            if all(one.over for one in self._members):
-                self._all_over.set()
+        finally:
+            with self._lock:
+                if reason:
+                    member.lost = reason
+                    self._settle(member)
+                if all(one.over for one in self._members):
+                    self._all_over.set()
 
     async def _listen(self, member: _Member) -> str:
         """One answer of it, or another try; why it is lost, or ""."""
-        left = SILENCE - (clock() - member.heard) / 1e9
-        asked = (self._run, member.number)
+        asked_at, number = clock(), member.number
+        left = max(0.0, SILENCE - (asked_at - member.heard) / 1e9)
         try:
-            answer = await self._cluster.ask(member, remote.tell, *asked, within=max(left, 0.0))
+            answer = await self._cluster.ask(member, remote.tell, self._run, number, within=left)
         except TimeoutError:
-            return f"nothing was heard of it for {SILENCE:g} s"
+            slept = clock() - asked_at - round(left * 1e9)
+            if slept < _SLEPT:
+                return f"nothing was heard of it for {SILENCE:g} s"
+            member.heard += slept  # this process stood still: who knows what there is to hear
+            return ""
         except remote.Refused as error:
             return str(error)
         except OSError as error:
@@ -510,16 +527,17 @@ class ClusterShare:
         return ""
 
     async def _looked_for(self, member: _Member, error: OSError) -> str:
-        """It could not be reached: is it there at all?"""
-        try:
-            known = await asyncio.wait_for(self._cluster.known(), SILENCE)
-        except OSError as unknown:
-            known, error = {member.address: ""}, unknown
-        if member.address not in known:
-            return "its process ended, or its connection broke"
+        """It could not be reached: is it there at all? The scheduler may know a little later."""
+        for _ in range(_LOOKS):
+            try:
+                known = await asyncio.wait_for(self._cluster.known(), SILENCE)
+            except OSError as unknown:
+                known, error = {member.address: ""}, unknown
+            if member.address not in known:
+                return "its process ended, or its connection broke"
+            await asyncio.sleep(_AGAIN)
         if clock() - member.heard > SILENCE * 1e9:
             return f"it can't be reached: {error}"
-        await asyncio.sleep(_AGAIN)
         return ""
 
     def _take(self, member: _Member, told: remote.Told) -> None:

@@ -85,6 +85,7 @@ class Change:
     worse: bool  #: surely, however little
     better: bool  #: likewise
     regression: bool  #: worse, and by more than what is allowed
+    unsure: bool  #: not seen to be one, and not ruled out either; of error rates never
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -118,15 +119,23 @@ class Comparison:
     @property
     def regressions(self) -> tuple[tuple[str, Change], ...]:
         """(step, or "" for the run, change) of all that is worse by more than allowed."""
-        every = [("", self.changes), *self.steps.items()]
-        return tuple((of, one) for of, changes in every for one in changes if one.regression)
+        return tuple(
+            (of, one) for of, changes in self._every() for one in changes if one.regression
+        )
+
+    @property
+    def unsure(self) -> tuple[tuple[str, Change], ...]:
+        """Likewise of all that may be, for what is known; longer runs tell more."""
+        return tuple((of, one) for of, changes in self._every() for one in changes if one.unsure)
+
+    def _every(self) -> list[tuple[str, tuple[Change, ...]]]:
+        return [("", self.changes), *self.steps.items()]
 
     @property
     def different(self) -> bool:
         """Whether the runs differ in anything, beyond chance."""
-        every = [self.changes, *self.steps.values()]
         return self.p < self.alpha or any(
-            one.worse or one.better for changes in every for one in changes
+            one.worse or one.better for _, changes in self._every() for one in changes
         )
 
     @property
@@ -316,13 +325,16 @@ class _Test:
         worse, better = (more, less) if self.less_is_better else (less, more)
         limit = self.base * (1 + allowed if self.less_is_better else 1 - allowed)
         beyond = self.now > limit if self.less_is_better else self.now < limit
+        possible = high > allowed if self.less_is_better else low < -allowed
+        regression = worse and beyond
         change = self.now - self.base
         if self.unit != "share":
             change = change / self.base if self.base else math.inf
         return Change(
             self.name, self.unit, self.base, self.now, change, low, high,
             p=min(1.0, tests * self._chance()),
-            worse=worse, better=better, regression=worse and beyond,
+            worse=worse, better=better, regression=regression,
+            unsure=possible and not regression and self.unit != "share",
         )  # fmt: skip
 
     def _chance(self) -> float:
@@ -348,7 +360,7 @@ def _tests(base: _Side, now: _Side) -> Iterator[_Test]:
         yield _quotient("rate", "1/s", base.rate(), now.rate(), less_is_better=False)
     over = _over(base.result.counts), _over(now.result.counts)
     if all(over):
-        expected = (base.result.wrong + now.result.wrong) / sum(over)
+        expected = _expected(base.result.wrong + now.result.wrong, sum(over))
         yield _difference(base.errors(expected), now.errors(expected))
 
 
@@ -373,7 +385,7 @@ def _tests_of_step(base: _Side, ours: Step, now: _Side, theirs: Step) -> Iterato
         yield _quantile(percent, curves, (ours, theirs), (shares[0], shares[1]))
     over = _over(ours.counts), _over(theirs.counts)
     if all(over):
-        expected = (ours.counts.wrong + theirs.counts.wrong) / sum(over)
+        expected = _expected(ours.counts.wrong + theirs.counts.wrong, sum(over))
         found = []
         for side, step in ((base, ours), (now, theirs)):
             run = side.result
@@ -384,6 +396,11 @@ def _tests_of_step(base: _Side, ours: Step, now: _Side, theirs: Step) -> Iterato
             error = independent(expected, _over(step.counts)) * effect
             found.append(Estimate(share, error, of.freedom))
         yield _difference(found[0], found[1])
+
+
+def _expected(wrong: int, of: int) -> float:
+    """The error rate of both together; none seen is not none at all (Laplace)."""
+    return (wrong + 1) / (of + 2)
 
 
 def _is_enough(found: Result | Step, percent: float) -> bool:

@@ -100,9 +100,9 @@ class Ndjson(Output):
 
     def ended(self, result: Result) -> None:
         content = result.to_dict()
-        del content["intervals"]  # they are the lines before
+        content["intervals"] = []  # they are the lines before
         content["checks"] = [check.judge(result).to_dict() for check in self._checks]
-        self._line("summary", content)
+        self._line("summary", {"result": content})
 
     def _line(self, kind: str, content: dict[str, Any]) -> None:
         self._write(json.dumps({"type": kind, **content}) + "\n")

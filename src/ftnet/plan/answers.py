@@ -6,8 +6,10 @@ they return is called for every answer.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -45,7 +47,17 @@ class NotFound(LookupError):
 class Answer:
     """An answer as the engine delivers it; what is read from it is read when it is asked for."""
 
-    __slots__ = ("_json", "_lower", "_text", "body", "charset", "raw", "status")
+    __slots__ = (
+        "_json",
+        "_lower",
+        "_part",
+        "_part_by",
+        "_text",
+        "body",
+        "charset",
+        "raw",
+        "status",
+    )
 
     def __init__(self, status: int, raw: bytes, body: Any, charset: bool = False) -> None:
         self.status = status
@@ -53,6 +65,8 @@ class Answer:
         self.body = body  #: bytes-like, str (a message of a WebSocket), or None
         self.charset = charset  #: whether the content-type names one
         self._json: Any = _UNREAD
+        self._part: Any = None
+        self._part_by: Callable[[Any], Any] | None = None
         self._text: str | None = None
         self._lower: bytes | None = None
 
@@ -92,6 +106,18 @@ class Answer:
             raise Absent(f"the body is no JSON: {self.text!r:.80}" if self.length else "no body")
         return value
 
+    def part(self, decode: Callable[[Any], Any]) -> Any:
+        """The body as JSON, as far as `decode` of `jsonpath.decoder` goes, or all of it."""
+        if self._part_by is not decode:
+            value = self._json
+            if value is _UNREAD:
+                try:
+                    value = decode(self.body)
+                except (ValueError, TypeError, RecursionError):
+                    value = self.json
+            self._part, self._part_by = value, decode
+        return self.json if self._part is Absent else self._part
+
     def _json_text(self) -> Any:
         """JSON in another charset than its own, or behind a BOM."""
         try:
@@ -122,12 +148,14 @@ class Answer:
 # --- sources: what is looked at ---------------------------------------------------------------
 
 
-def _source(name: str) -> _Read:
+def _source(name: str, paths: frozenset[str] = frozenset()) -> _Read:
     """What reads "status", "header:NAME", "json:PATH", "regex:...", "body" or "length"."""
-    kind, colon, argument = name.partition(":")
+    kind, _, argument = name.partition(":")
     if name in _PLAIN:
         return _PLAIN[name]
-    if colon and argument and kind in _SOURCES:
+    if kind == "json" and argument:
+        return _json_source(argument, paths)
+    if argument and kind in _SOURCES:
         return _SOURCES[kind](argument)
     takes = "status, header:NAME, json:PATH, regex:PATTERN, body or length"
     raise ValueError(f"{name!r:.80} is none of {takes}")
@@ -148,9 +176,22 @@ def _header_source(name: str) -> _Read:
     return read
 
 
-def _json_source(path: str) -> _Read:
+def _json_source(path: str, paths: frozenset[str]) -> _Read:
+    """Reads one path; `paths` are all that the step looks at, which are decoded together."""
     at_path = jsonpath.reader(path)
-    return lambda answer: at_path(answer.json)
+    decode = jsonpath.decoder(paths | {path})
+    return lambda answer: at_path(answer.part(decode))
+
+
+def _paths(*sources: Iterable[Any]) -> frozenset[str]:
+    """The JSON paths among sources; those that are none are told when they are compiled."""
+    found = set()
+    for source in itertools.chain(*sources):
+        if isinstance(source, str) and source.startswith("json:"):
+            with contextlib.suppress(jsonpath.PathError):
+                jsonpath.parse(source[5:])
+                found.add(source[5:])
+    return frozenset(found)
 
 
 def _regex_source(pattern: str) -> _Read:
@@ -179,7 +220,6 @@ _PLAIN: Final[dict[str, _Read]] = {
 }
 _SOURCES: Final[dict[str, Callable[[str], _Read]]] = {
     "header": _header_source,
-    "json": _json_source,
     "regex": _regex_source,
 }
 
@@ -206,15 +246,19 @@ class Expectation:
         return f"Expectation({self.text})"
 
 
-def expectations(expect: Mapping[str, Any]) -> tuple[Expectation, ...]:
+def expectations(
+    expect: Mapping[str, Any], extract: Mapping[str, str] | None = None
+) -> tuple[Expectation, ...]:
     """The compiled ``expect`` of a step: one for each key and, in a table, for each of its words.
 
-    ValueError, beginning with the key, says what is wrong.
+    With the step's ``extract``, a body is decoded once for both. ValueError, beginning with the
+    key, says what is wrong.
     """
+    paths = _paths(expect, (extract or {}).values())
     made: list[Expectation] = []
     for key, wanted in expect.items():
         try:
-            made += _status(wanted) if key == "status" else _of_key(key, wanted)
+            made += _status(wanted) if key == "status" else _of_key(key, wanted, paths)
         except WrongEntry:
             raise
         except ValueError as error:
@@ -252,8 +296,8 @@ def _status(wanted: Any) -> list[Expectation]:
     return [Expectation(text, lambda answer, _: answer.status in statuses)]
 
 
-def _of_key(key: str, wanted: Any) -> list[Expectation]:
-    read = _source(key)
+def _of_key(key: str, wanted: Any, paths: frozenset[str]) -> list[Expectation]:
+    read = _source(key, paths)
     if not isinstance(wanted, dict):
         if key.startswith("regex:") and isinstance(wanted, bool):
             return [_presence(key, read, wanted)]
@@ -382,18 +426,21 @@ _WORDS: Final[dict[str, tuple[str, Callable[[Any], _Judge]]]] = {
 # --- extractions ------------------------------------------------------------------------------
 
 
-def extractions(extract: Mapping[str, str]) -> Callable[[Answer, dict[str, Any]], None]:
+def extractions(
+    extract: Mapping[str, str], expect: Mapping[str, Any] | None = None
+) -> Callable[[Answer, dict[str, Any]], None]:
     """What puts the variables of a step's ``extract`` into a dict; it raises `NotFound`.
 
-    What comes before the one that is not found is put there. ValueError, beginning with the
-    variable, says what is wrong.
+    What comes before the one that is not found is put there. With the step's ``expect``, a body is
+    decoded once for both. ValueError, beginning with the variable, says what is wrong.
     """
+    paths = _paths(expect or {}, extract.values())
     reads: list[tuple[str, str, _Read]] = []
     for name, source in extract.items():
         try:
             if not isinstance(source, str):
                 raise ValueError(f"must be a text as json:$.id, got {shown(source)}")
-            reads.append((name, source, _source(source)))
+            reads.append((name, source, _source(source, paths)))
         except ValueError as error:
             raise WrongEntry(name, str(error)) from None
 
@@ -402,6 +449,16 @@ def extractions(extract: Mapping[str, str]) -> Callable[[Answer, dict[str, Any]]
             try:
                 variables[name] = read(answer)
             except LookupError as missing:
-                raise NotFound(name, source, str(missing)) from None
+                raise NotFound(name, source, _instead(answer, source, missing)) from None
 
     return take
+
+
+def _instead(answer: Answer, source: str, missing: LookupError) -> str:
+    """What there is in place of what is not found; of JSON, in all of it."""
+    if isinstance(missing, jsonpath.Missing):
+        try:
+            jsonpath.reader(source.removeprefix("json:"))(answer.json)
+        except LookupError as whole:
+            return str(whole)
+    return str(missing)

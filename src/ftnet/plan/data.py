@@ -14,8 +14,8 @@ import os
 import random as randoms
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sized
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
-from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -118,17 +118,16 @@ def open_rows(path: str, prefix: str = "") -> Rows:
         raise FeedError(path, 0, f"must end in {', '.join(KINDS)}, got {ending or 'no ending'!r}")
     try:
         known = os.stat(path)
-        key = (prefix, os.path.abspath(path), known.st_mtime_ns, known.st_size)
-        rows = _open.get(key)
-        if rows is None:
-            make = _Few if known.st_size <= SMALL else _Many
-            rows = _open[key] = make(path, prefix, KINDS[ending])
+        return _opened(os.path.abspath(path), prefix, known.st_mtime_ns, known.st_size)
     except OSError as error:
         raise FeedError(path, 0, f"can't be read: {error.strerror}") from None
-    return rows
 
 
-_open: Final[WeakValueDictionary[tuple[str, str, int, int], Rows]] = WeakValueDictionary()
+@lru_cache(maxsize=8)
+def _opened(path: str, prefix: str, changed: int, size: int) -> Rows:
+    """As long as a file does not change, it is read once, by a plan's reader and all shares."""
+    ending = os.path.splitext(path)[1].lower()
+    return (_Few if size <= SMALL else _Many)(path, prefix, KINDS[ending])
 
 
 class _Few(Rows):

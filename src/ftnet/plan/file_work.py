@@ -11,15 +11,15 @@ from ftcore.profile import Phases
 from ftnet.download import DownloadTask
 from ftnet.plan import template as templates
 from ftnet.plan.answers import Answer
-from ftnet.plan.http_work import whole_url
 from ftnet.plan.model import Download, Upload
-from ftnet.plan.work import Work
+from ftnet.plan.urls import whole_url
+from ftnet.plan.work import Work, prepare
 from ftnet.upload import UploadTask
 
 if TYPE_CHECKING:
     from ftcore.buffers import Chunk
+    from ftcore.visitor import User
     from ftnet.plan.share import Workshop
-    from ftnet.plan.user import User
 
 __all__ = ["DownloadWork", "UploadWork"]
 
@@ -92,11 +92,11 @@ class _FileWork(Work):
     __slots__ = ("_client", "_header", "_shop", "_timeout", "_url")
 
     def __init__(self, step: Upload | Download, url: str, name: str, shop: Workshop) -> None:
-        super().__init__(step, name)
+        prepare(self, step, name)
         self._shop = shop
         self._client = shop.client()
         self._url = templates.compile(whole_url(shop.plan.base_url, url))
-        header = {**shop.plan.header, **step.header}
+        header = shop.plan.header_with(step.header)
         self._header = {key: templates.compile(text) for key, text in header.items()}
         self._timeout = shop.timeout(step) * 1000.0
 
@@ -112,7 +112,6 @@ class _FileWork(Work):
 class UploadWork(_FileWork):
     """A file as a form sends it."""
 
-    kind = "upload"
     __slots__ = ("_field", "_form", "_path")
 
     def __init__(self, step: Upload, name: str, shop: Workshop) -> None:
@@ -135,7 +134,6 @@ class UploadWork(_FileWork):
 class DownloadWork(_FileWork):
     """A file to a temporary place."""
 
-    kind = "download"
     __slots__ = ("_folder",)
 
     def __init__(self, step: Download, name: str, shop: Workshop) -> None:

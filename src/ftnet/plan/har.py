@@ -13,7 +13,7 @@ import msgspec
 
 from ftnet.plan.model import Plan
 from ftnet.plan.problems import PlanError, Problem
-from ftnet.plan.recorded import Asked, LeftOut, make_plan, read_text
+from ftnet.plan.recorded import CREDENTIALS, Asked, LeftOut, make_plan, read_text
 
 __all__ = ["from_har"]
 
@@ -56,12 +56,24 @@ def from_har(
             continue
         if asked.body is None and _has_body(entry):
             left.append(f"the body of {_told(entry)}: it is not text, or was not kept")
-        asked.clean(credentials=credentials)
         taken.append((asked, entry))
     taken.sort(key=lambda one: _begun(one[1]))
+    left += _credentials([asked for asked, _ in taken]) if not credentials else []
+    for asked, _ in taken:
+        asked.clean(credentials=credentials)
     if think:
         _add_think(taken)
     return make_plan(path, [asked for asked, _ in taken])
+
+
+def _credentials(asked: list[Asked]) -> list[str]:
+    """What is said of fields that are left out because they are somebody's own."""
+    out = []
+    for field in sorted(CREDENTIALS):
+        many = sum(any(name.lower() == field for name, _ in one.header) for one in asked)
+        if many:
+            out.append(f"{field.title()} of {many} {'request' if many == 1 else 'requests'}")
+    return out
 
 
 def _entries(path: str, text: str) -> list[dict[str, Any]]:

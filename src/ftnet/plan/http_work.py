@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 import msgspec
 
 from ftcore.profile import Phases
-from ftcore.transfer import Pool, Transfer
+from ftcore.visitor import Request, User, Visit
 from ftnet.body import form_encode
 from ftnet.header import header_lines
 from ftnet.http import authority_of, template
@@ -23,7 +23,7 @@ from ftnet.plan import template as templates
 from ftnet.plan.answers import Answer
 from ftnet.plan.model import Http
 from ftnet.plan.urls import split_request, whole_url
-from ftnet.plan.work import Work
+from ftnet.plan.work import prepare
 from ftnet.results import Headers
 from ftnet.url import prepare_url
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ftcore.settings import Template
     from ftnet.client import Client
     from ftnet.plan.share import Workshop
-    from ftnet.plan.user import User
 
 __all__ = ["HttpWork", "whole_url"]
 
@@ -44,28 +43,7 @@ _encode_json: Final = msgspec.json.Encoder().encode
 _Header = dict[str, templates.Template]
 
 
-class Trip(Transfer):
-    """One request of a user; its `context` is (user, work, due, url)."""
-
-    __slots__ = ()
-
-    def _succeeded(
-        self, status: int, raw: bytes, body: Chunk | None, phases: Phases, charset: bool
-    ) -> None:
-        user, work, due, url = self.context
-        answer = Answer(status, raw, body, charset)
-        if user.jar is not None and (b"ookie" in raw or b"OOKIE" in raw):
-            user.jar.take(url, Headers(raw).set_cookies)
-        if status in _REDIRECTS and work.leads_on(self, user, due, answer, phases, url):
-            return
-        user.answered(work, answer, phases, due)
-
-    def _failed(self, outcome: int, phases: Phases | None, os_errno: int, detail: str) -> None:
-        user, work, due, _ = self.context
-        user.failed(work, outcome, os_errno, detail, phases, due)
-
-
-class Hop(Trip):
+class Hop(Visit):
     """A request that a redirect led to."""
 
     __slots__ = ("before", "hops", "method", "with_body")
@@ -82,66 +60,51 @@ class Hop(Trip):
         super()._succeeded(status, raw, body, phases, charset)
 
 
-class HttpWork(Work):
+class HttpWork(Request):
     """A request over HTTP."""
 
-    kind = "http"
     __slots__ = (
-        "_body",
         "_client",
-        "_fixed",
         "_follow",
         "_header",
+        "_lines",
         "_method",
         "_pattern",
-        "_pool",
-        "_timeout",
         "_url",
         "_with_body",
     )
 
     def __init__(self, step: Http, name: str, shop: Workshop) -> None:
-        super().__init__(step, name)
+        prepare(self, step, name)
         plan = shop.plan
         self._method, url = split_request(step.request)
         self._url = templates.compile(whole_url(plan.base_url, url))
         self._client: Client = shop.client(step.http_version)
-        self._pool: Pool = shop.pool(self._client)
+        self.pool = shop.pool(self._client)
+        self.timeout = shop.timeout(step) * 1000.0
+        self.content, content_type = _body_of(step, shop)
         self._follow = step.follow
-        self._timeout = shop.timeout(step) * 1000.0
-        self._body, content_type = _body_of(step, shop)
-        self._with_body = self._body is not None or self._method in ("POST", "PUT")
-        header = {**plan.header, **step.header}
+        self._with_body = self.content is not None or self._method in ("POST", "PUT")
+        header = plan.header_with(step.header)
         if content_type and not any(one.lower() == "content-type" for one in header):
             header["Content-Type"] = content_type
         self._header: _Header = {key: templates.compile(text) for key, text in header.items()}
-        #: URL, template and header lines of a request without variables, but for the body's
-        self._fixed: tuple[str, Template, tuple[bytes, ...]] | None = None
+        self._lines: tuple[bytes, ...] = ()
         self._pattern: _Pattern | None = None
         if self._url.static and all(one.static for one in self._header.values()):
-            url = prepare_url(self._url.render({}), name)
-            lines = _lines(self._header, {})
-            self._fixed = url, self._new(url, self._method, lines, self._with_body), lines
+            self.url = prepare_url(self._url.render({}), name)
+            self._lines = _lines(self._header, {})
+            self.made = self._fresh(self.url, self._lines)
         else:
             self._pattern = _Pattern.of(self._url, self._header, self._fresh)
 
-    def begin(self, user: User, due: int) -> None:
-        trip = Trip()  # which notes the time
-        variables = user.variables
-        if self._fixed is not None:
-            url, made, lines = self._fixed
-            if user.jar and (cookie := user.jar.header(url)):
-                made = self._with_jar(user, url, made, lines, cookie)
-        else:
-            url, made = self._varied(user, variables)
-        body = None if self._body is None else self._body(variables)
-        trip.context = (user, self, due, url)
-        user.under_way = trip
-        trip.start(self._pool, made, body, self._timeout)
-
-    def _varied(self, user: User, variables: Mapping[str, Any]) -> tuple[str, Template]:
+    def vary(self, user: User) -> tuple[str, Template]:
+        """URL and template for this user: with its variables, and its cookies."""
+        variables, jar = user.variables, user.jar
+        if self.url is not None:
+            cookie = jar.header(self.url) if jar else ""
+            return self.url, self._with_jar(user, self.url, cookie)
         url = self._url.render(variables)
-        jar = user.jar
         if self._pattern is not None:
             made = self._pattern.fill(url, variables, jar.header(url) if jar else "")
             if made is not None:
@@ -150,60 +113,69 @@ class HttpWork(Work):
         lines = _lines(self._header, variables)
         if jar and (cookie := jar.header(url)):
             lines = _with_cookie(lines, cookie)
-        return url, self._new(url, self._method, lines, self._with_body)
+        return url, self._fresh(url, lines)
 
-    def _with_jar(
-        self, user: User, url: str, made: Template, lines: tuple[bytes, ...], cookie: str
-    ) -> Template:
+    def _with_jar(self, user: User, url: str, cookie: str) -> Template:
         """With the user's cookies, which seldom change from one iteration to the next."""
-        known = user.made.get(self)
+        assert self.made is not None
+        if not cookie:
+            return self.made
+        known: tuple[str, Template] | None = user.made.get(self)
         if known is None or known[0] != cookie:
-            lines = _with_cookie(lines, cookie)
-            known = user.made[self] = cookie, self._new(url, self._method, lines, self._with_body)
+            made = self._fresh(url, _with_cookie(self._lines, cookie))
+            known = user.made[self] = cookie, made
         return known[1]
-
-    def _new(self, url: str, method: str, lines: tuple[bytes, ...], with_body: bool) -> Template:
-        return template(self._client, _GIVEN, method, url, lines, has_body=with_body, follow=False)
 
     def _fresh(self, url: str, lines: tuple[bytes, ...]) -> Template:
         return self._new(url, self._method, lines, self._with_body)
 
-    # --- redirects ----------------------------------------------------------------------------
+    def _new(self, url: str, method: str, lines: tuple[bytes, ...], with_body: bool) -> Template:
+        return template(self._client, _GIVEN, method, url, lines, has_body=with_body, follow=False)
 
-    def leads_on(
-        self, trip: Trip, user: User, due: int, answer: Answer, phases: Phases, before: str
-    ) -> bool:
-        """Follows a redirect (RFC 9110 15.4), as the engine does for a Client."""
-        target = answer.header("location")
-        if not self._follow or target is None or user.gone:
-            return False
-        hops = trip.hops if isinstance(trip, Hop) else 0
+    # --- answers that lead on, or set cookies -------------------------------------------------
+
+    def came(self, visit: Visit, answer: Answer, phases: Phases) -> None:
+        """Keeps the cookies, and follows a redirect (RFC 9110 15.4), as the engine does."""
+        user = visit.user
+        if user.jar is not None:
+            user.jar.take(visit.url, Headers(answer.raw).set_cookies)
+        target = None
+        if self._follow and answer.status in _REDIRECTS and not user.gone:
+            target = answer.header("location")
+        if target is None:
+            user.answered(self, answer, phases, visit.due)
+        else:
+            self._hop(visit, answer.status, target, phases)
+
+    def _hop(self, before: Visit, status: int, target: str, phases: Phases) -> None:
+        user, due = before.user, before.due
+        hops = before.hops if isinstance(before, Hop) else 0
         outcome, detail, url = 0, "", ""
         try:
-            url = prepare_url(urljoin(before, target), self.name)
+            url = prepare_url(urljoin(before.url, target), self.name)
         except ValueError as error:
             outcome, detail = _BAD_REDIRECT, str(error)
         if hops == _HOPS:
             outcome = _TOO_MANY_REDIRECTS
-        elif before.startswith("https:") and url.startswith("http:"):
+        elif before.url.startswith("https:") and url.startswith("http:"):
             outcome, detail = _INSECURE_REDIRECT, url
         if outcome:
             user.failed(self, outcome, 0, detail, phases, due)
-            return True
+            return
         method, with_body = self._method, self._with_body
-        if isinstance(trip, Hop):
-            method, with_body = trip.method, trip.with_body
-        was_post = answer.status in (301, 302) and method == "POST"
-        if was_post or (answer.status == 303 and method != "HEAD"):
+        if isinstance(before, Hop):
+            method, with_body = before.method, before.with_body
+        was_post = status in (301, 302) and method == "POST"
+        if was_post or (status == 303 and method != "HEAD"):
             method, with_body = "GET", False
         hop = Hop()
-        hop.context = (user, self, due, url)
+        hop.user, hop.work, hop.due, hop.url = user, self, due, url
         hop.before, hop.hops, hop.method, hop.with_body = phases, hops + 1, method, with_body
-        made = self._new(url, method, self._lines_of_hop(user, before, url, with_body), with_body)
-        body = self._body(user.variables) if with_body and self._body is not None else None
+        lines = self._lines_of_hop(user, before.url, url, with_body)
+        made = self._new(url, method, lines, with_body)
+        body = self.content(user.variables) if with_body and self.content is not None else None
         user.under_way = hop
-        hop.start(self._pool, made, body, self._timeout)
-        return True
+        hop.start(self.pool, made, body, self.timeout)
 
     def _lines_of_hop(
         self, user: User, before: str, url: str, with_body: bool

@@ -16,9 +16,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from functools import lru_cache
+from typing import Any, Final, TypeAlias, TypedDict
 
-__all__ = ["Every", "Missing", "PathError", "parse", "reader"]
+import msgspec
+
+__all__ = ["Every", "Missing", "PathError", "decoder", "parse", "reader"]
 
 
 class PathError(ValueError):
@@ -132,6 +135,37 @@ def _reader_of_all(keys: tuple[Key, ...]) -> Callable[[Any], Any]:
 
     rest = _reader_of_all(after) if further else lambda item: _walk(item, after)
     return read
+
+
+@lru_cache(maxsize=512)
+def decoder(paths: frozenset[str]) -> Callable[[Any], Any]:
+    """What decodes of a JSON text what the paths lead through, and passes over the rest.
+
+    The readers of the paths find in the value what they would find in the whole. It raises
+    ValueError for what is no JSON, and where the text is of another shape than the paths.
+    """
+    return msgspec.json.Decoder(_shape([parse(path) for path in paths])).decode
+
+
+def _shape(paths: list[tuple[Key, ...]]) -> Any:
+    """The type that paths with these keys lead through."""
+    names: dict[str, list[tuple[Key, ...]]] = {}
+    items = []
+    for keys in paths:
+        if not keys:
+            return Any
+        if isinstance(keys[0], str):
+            names.setdefault(keys[0], []).append(keys[1:])
+        else:
+            items.append(keys[1:])
+    if names and items:
+        return Any
+    if names:
+        fields = {name: _shape(rest) for name, rest in names.items()}
+        return TypedDict("Part", fields, total=False)  # type: ignore[operator]
+    item = _shape(items)
+    every = any(keys[0] is Every for keys in paths)
+    return list[item] | dict[str, item] if every else list[item]  # type: ignore[valid-type]
 
 
 def _walk(value: Any, keys: tuple[Any, ...]) -> Any:

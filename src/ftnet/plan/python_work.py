@@ -24,11 +24,11 @@ from ftnet.plan import functions
 from ftnet.plan.answers import Answer
 from ftnet.plan.model import Python
 from ftnet.plan.read import convert_step
-from ftnet.plan.work import Work
+from ftnet.plan.work import Work, prepare
 
 if TYPE_CHECKING:
+    from ftcore.visitor import User
     from ftnet.plan.share import Workshop
-    from ftnet.plan.user import User
 
 __all__ = ["Face", "Guide", "PythonWork"]
 
@@ -49,11 +49,10 @@ class Face:
 class PythonWork(Work):
     """A call of a function."""
 
-    kind = "python"
     __slots__ = ("_function", "_made", "_shop")
 
     def __init__(self, step: Python, name: str, shop: Workshop) -> None:
-        super().__init__(step, name)
+        prepare(self, step, name)
         self._function = functions.load(step.python, shop.plan.folder)
         self._shop = shop
         self._made: dict[bytes, Work] = {}
@@ -113,9 +112,9 @@ class Guide:
         """Carries out what it yields."""
         self._steps = steps
         self._user.guide = self
-        self.went_on(None, clock(), stop=False)
+        self.went_on(None, clock(), False)
 
-    def went_on(self, answer: Answer | None, at: int, *, stop: bool) -> None:
+    def went_on(self, answer: Answer | None, at: int, stop: bool) -> None:
         """The last step is over: the next one, or the end."""
         user, steps = self._user, self._steps
         assert steps is not None
@@ -139,7 +138,7 @@ class Guide:
         user.guide = None
         now = clock() if at is None else at
         user.share.took(user, self.work, self._due, self._began, max(now, self._began))
-        user.went(self.work, max(now, self._began), stop=stop and self.work.stops)
+        user.went(self.work, max(now, self._began), stop and self.work.stops)
 
     def fail(self, error: Exception) -> None:
         """It raised, or yielded what is no step."""

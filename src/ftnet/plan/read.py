@@ -35,6 +35,11 @@ KINDS: Final[dict[str, type[Any]]] = {
     "python": model.Python,
 }
 _DOES: Final = ("send", "send_hex", "receive", "close")
+#: Steps that get no answer of their own, and where it is said what must hold instead.
+_ELSEWHERE: Final[dict[type[Any], str]] = {
+    **dict.fromkeys((model.WebSocket, model.Tcp, model.Udp), "to an action that receives"),
+    model.Python: "to the steps that the function gives",
+}
 _BODIES: Final = ("body", "body_file", "json", "form")
 #: Settings of a Client that are keys of the plan itself, or make no sense in one.
 _OWN_SETTINGS: Final = {
@@ -190,13 +195,13 @@ class _Reader:
             if self._is_table(one, at):
                 feed = self._struct(Feed, one, at)
                 if feed is not None:
-                    self._open(feed, at)
+                    self._open(name, feed, at)
                     out[name] = feed
         return out
 
-    def _open(self, feed: Feed, path: Path) -> None:
+    def _open(self, name: str, feed: Feed, path: Path) -> None:
         try:
-            open_rows(os.path.join(self._place.folder, feed.file))
+            open_rows(os.path.join(self._place.folder, feed.file), f"{name}.")
         except FeedError as error:
             line = f"line {error.line}: " if error.line else ""
             self._problems.add((*path, "file"), f"{feed.file}: {line}{error.reason}")
@@ -237,6 +242,9 @@ class _Reader:
         name = given.get("name")
         if isinstance(name, str) and isinstance(path[-1], int):
             self._problems.name_scenario(path[-1], name)
+        if "warmup" in _entries(given, "load"):
+            reason = "is the same for all scenarios: say it in the plan's load"
+            self._problems.add((*path, "load", "warmup"), reason)
         if "load" in given and "weight" in given:
             reason = "is for scenarios without a load of their own; leave out one of the two"
             self._problems.add((*path, "weight"), reason)
@@ -247,15 +255,22 @@ class _Reader:
 
     def _check_names(self, scenarios: Any) -> None:
         """No two scenarios have the same name, and no two steps: they are counted by it."""
-        for what, named in (
-            ("scenarios", _names(scenarios)),
-            ("steps of the plan", _names_of_steps(scenarios)),
-        ):
-            seen: set[str] = set()
-            for path, name in named:
-                if name in seen:
-                    self._problems.add((*path, "name"), f"two {what} are called {name!r}")
-                seen.add(name)
+        self._once("scenarios", _names(scenarios, ("scenario",)))
+        steps: list[tuple[Path, str]] = []
+        for at, scenario in _tables(scenarios):
+            path: Path = ("scenario", at, "step")
+            steps += _names(scenario.get("step"), path)
+            for number, step in _tables(scenario.get("step")):
+                actions = _names(step.get("actions"), (*path, number, "actions"))
+                self._once("actions of the step", actions)
+        self._once("steps of the plan", steps)
+
+    def _once(self, what: str, named: Iterable[tuple[Path, str]]) -> None:
+        seen: set[str] = set()
+        for path, name in named:
+            if name in seen:
+                self._problems.add((*path, "name"), f"two {what} are called {name!r}")
+            seen.add(name)
 
     def step(self, given: Any, path: Path) -> Step | None:
         """One step."""
@@ -270,6 +285,9 @@ class _Reader:
         if kind is model.Http and len(bodies) > 1:
             reason = f"the step has {bodies[0]} already: one body is all that a request has"
             self._problems.add((*path, bodies[1]), reason)
+        for key in ("expect", "extract"):
+            if key in given and kind in _ELSEWHERE:
+                self._problems.add((*path, key), f"goes elsewhere: {_ELSEWHERE[kind]}")
         made: Step | None = self._struct(kind, given, path, actions=self._actions)
         return made
 
@@ -287,6 +305,12 @@ class _Reader:
             if key in given and does and "receive" not in does:
                 reason = f"there is nothing to look at: the action is {does[0]}, not receive"
                 self._problems.add((*path, key), reason)
+        looked_at = [("expect", key, key) for key in _entries(given, "expect")]
+        looked_at += [("extract", key, what) for key, what in _entries(given, "extract").items()]
+        for table, key, what in looked_at:
+            if str(what).partition(":")[0] in ("status", "header"):
+                reason = "what is received on a socket has no status and no header"
+                self._problems.add((*path, table, key), reason)
         made: Action | None = self._struct(Action, given, path)
         return made
 
@@ -351,20 +375,17 @@ def _no_kind(given: dict[str, Any], kinds: list[str]) -> str:
     return f"{takes}, got {', '.join(given) or 'nothing'}{''.join(near[:1])}"
 
 
-def _names(given: Any, path: Path = ("scenario",)) -> Iterator[tuple[Path, str]]:
+def _names(given: Any, path: Path) -> Iterator[tuple[Path, str]]:
     """Names in a list of tables, and of which of them."""
     for at, one in _tables(given):
         if isinstance(one.get("name"), str):
             yield (*path, at), one["name"]
 
 
-def _names_of_steps(scenarios: Any) -> Iterator[tuple[Path, str]]:
-    """Names that steps and actions were given."""
-    for at, scenario in _tables(scenarios):
-        steps: Path = ("scenario", at, "step")
-        yield from _names(scenario.get("step"), steps)
-        for number, step in _tables(scenario.get("step")):
-            yield from _names(step.get("actions"), (*steps, number, "actions"))
+def _entries(given: dict[str, Any], key: str) -> dict[str, Any]:
+    """What is in a table of a table."""
+    table = given.get(key)
+    return table if isinstance(table, dict) else {}
 
 
 def _tables(given: Any) -> list[tuple[int, dict[str, Any]]]:

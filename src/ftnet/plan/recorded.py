@@ -16,7 +16,7 @@ from ftnet.plan.problems import PlanError, Problem
 from ftnet.plan.read import convert
 from ftnet.plan.write import to_mapping
 
-__all__ = ["Asked", "LeftOut", "escaped", "make_plan", "read_text"]
+__all__ = ["CREDENTIALS", "Asked", "LeftOut", "escaped", "make_plan", "read_text"]
 
 #: What was not taken over, in words; a caller that gives a list is told.
 LeftOut = list[str]
@@ -31,7 +31,7 @@ _HOPS: Final = frozenset(
         "if-modified-since", "if-none-match", "if-match", "if-unmodified-since", "if-range",
     }
 )  # fmt: skip
-_CREDENTIALS: Final = frozenset({"authorization", "cookie"})
+CREDENTIALS: Final = frozenset({"authorization", "cookie"})  #: somebody's own
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Asked:
 
     def clean(self, *, credentials: bool) -> None:
         """Leaves out what is not to be sent again."""
-        left = _HOPS if credentials else _HOPS | _CREDENTIALS
+        left = _HOPS if credentials else _HOPS | CREDENTIALS
         own = {("host", urlsplit(self.url).netloc.rpartition("@")[2].lower())}
         self.header = [
             (name, value)

@@ -230,13 +230,16 @@ def _request(value: Any, where: Place) -> str:
     return text
 
 
-def _url(*schemes: str) -> _Check:
-    def check(value: Any, where: Place) -> str:
-        text = _text(value, where)
-        urls.check_url(text, where.base_url if schemes[0] == "http" else "", schemes)
-        return text
+def _url(value: Any, where: Place) -> str:
+    text = _text(value, where)
+    urls.check_url(text, where.base_url, ("http", "https"))
+    return text
 
-    return check
+
+def _websocket(value: Any, where: Place) -> str:
+    text = _text(value, where)
+    urls.check_url(text, urls.for_websocket(where.base_url), ("ws", "wss"))
+    return text
 
 
 def _host_port(value: Any, where: Place) -> str:
@@ -361,10 +364,10 @@ RULES: Final[Mapping[str, Rule]] = {
     "form": Rule(_TEXTS, _texts),
     "http_version": _word("1.1", "2", "2-prior-knowledge", "3", "3-only"),
     "follow": Rule("true or false", _flag),
-    "download": Rule("an http or https URL", _url("http", "https")),
-    "upload": Rule("an http or https URL", _url("http", "https")),
+    "download": Rule("an http or https URL", _url),
+    "upload": Rule("an http or https URL", _url),
     "field": Rule("the name of a form's field", _name),
-    "websocket": Rule("a ws or wss URL", _url("ws", "wss")),
+    "websocket": Rule("a ws or wss URL", _websocket),
     "protocols": Rule("a list of names", _list_of_names),
     "tcp": Rule('"HOST:PORT"', _host_port),
     "tls": Rule("true or false", _flag),

@@ -11,6 +11,7 @@ from ftnet.plan.data import FeedError, open_rows
 from ftnet.plan.model import Plan, Scenario, Step
 from ftnet.plan.places import Path
 from ftnet.plan.problems import Problems, did_you_mean
+from ftnet.plan.urls import split_request, whole_url
 
 __all__ = ["BUILT_IN", "check", "used_feeds"]
 
@@ -20,7 +21,8 @@ _TEXTS: Final = (
     "request", "download", "upload", "websocket", "tcp", "udp",
     "when", "header", "body", "json", "form", "send", "send_hex", "receive",
 )  # fmt: skip
-_SENT_TO: Final = (model.Http, model.Download, model.Upload, model.WebSocket)
+_WITH_HEADER: Final = (model.Http, model.Download, model.Upload)  #: which have the plan's
+_URLS: Final = ("request", "download", "upload", "websocket")
 
 
 def check(plan: Plan, problems: Problems) -> None:
@@ -32,13 +34,13 @@ def check(plan: Plan, problems: Problems) -> None:
     open_feeds = set()
     for name, feed in plan.data.items():
         try:
-            columns = open_rows(os.path.join(plan.folder, feed.file)).columns
+            columns = open_rows(os.path.join(plan.folder, feed.file), f"{name}.").columns
         except FeedError:  # told already
             columns = None
         if columns is None:
             open_feeds.add(name)
         else:
-            known |= {f"{name}.{column}" for column in columns}
+            known |= columns
     for at, scenario in enumerate(plan.scenario):
         _Scope(plan, problems, set(known), open_feeds).scenario(scenario, at)
 
@@ -47,8 +49,9 @@ def used_feeds(plan: Plan, scenario: Scenario) -> frozenset[str]:
     """The data that a scenario uses; all of it when a Python function may."""
     if any(isinstance(step, model.Python) for step in scenario.step):
         return frozenset(plan.data)
-    names = {name for _, name in _shared(plan)}
+    names: set[str] = set()
     for step in scenario.step:
+        names |= {name for _, name in _shared(plan, step)}
         names |= {name for _, name in _used(step)}
         for action in getattr(step, "actions", ()):
             names |= {name for _, name in _used(action)}
@@ -76,10 +79,8 @@ class _Scope:
             self._step(step, ("scenario", at, "step", number))
 
     def _step(self, step: Step, path: Path) -> None:
-        if isinstance(step, _SENT_TO):
-            for key, name in _shared(self._plan):
-                if key[0] != "base_url" or isinstance(step, (model.Http, model.Download)):
-                    self._use(name, path, f" ({'.'.join(key)} has it)")
+        for shared, name in _shared(self._plan, step):
+            self._use(name, path, f" ({shared} has it)")
         used = list(_used(step))
         for key, name in used:
             if key[0] != "expect":
@@ -104,13 +105,16 @@ class _Scope:
         self._problems.add(path, f"unknown variable {name!r}: {reason}{where}")
 
 
-def _shared(plan: Plan) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The variables that every HTTP step has from the plan, and the keys they are in."""
-    for name in template.compile(plan.base_url).names:
-        yield ("base_url",), name
-    for field, text in plan.header.items():
-        for name in template.compile(text).names:
-            yield ("header", field), name
+def _shared(plan: Plan, step: Step) -> Iterator[tuple[str, str]]:
+    """The variables that a step has from the plan, and the keys they are in."""
+    for key in _URLS:
+        url = split_request(getattr(step, key, ""))[1]
+        if url and whole_url(plan.base_url, url) != url:
+            yield from (("base_url", name) for name in _names(plan.base_url))
+    if isinstance(step, _WITH_HEADER):
+        for field, text in plan.header_with(step.header).items():
+            if field not in step.header:
+                yield from ((f"header.{field}", name) for name in _names(text))
 
 
 def _used(one: Any) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -23,6 +23,7 @@ from ftcore.profile import Phases
 from ftcore.reactor import precise_timers
 from ftcore.tally import RIGHT, Tally
 from ftcore.transfer import Pool
+from ftcore.visitor import Counting, Flow, User
 from ftnet import dispatch
 from ftnet.client import Client
 from ftnet.load.books import Books
@@ -31,10 +32,10 @@ from ftnet.load.plan import share as part_of
 from ftnet.load.plan import stages_of
 from ftnet.plan.data import Exhausted, Feeds
 from ftnet.plan.http_work import HttpWork
+from ftnet.plan.jar import Jar
 from ftnet.plan.model import Download, Http, Plan, Python, Scenario, Step, Upload
 from ftnet.plan.scope import used_feeds
-from ftnet.plan.user import User
-from ftnet.plan.work import Work
+from ftnet.plan.work import Work, checks_of
 
 __all__ = ["PlanShare", "Stream", "Workshop"]
 
@@ -126,7 +127,7 @@ class Workshop:
         return self._files[name]
 
 
-class Stream:
+class Stream(Flow):
     """Users and scenarios under one schedule, or in the closed model."""
 
     def __init__(self, options: Options, scenarios: Sequence[Scenario], index: int, of: int):
@@ -157,7 +158,7 @@ class Stream:
         return len(self._shares) - 1
 
 
-class PlanShare:
+class PlanShare(Counting):
     """Share `index` of so many. See `ftnet.load.share.Share`."""
 
     def __init__(self, options: Options, index: int, of: int) -> None:
@@ -274,7 +275,7 @@ class PlanShare:
             if load.duration is not None:
                 stream.end_at = self._measure_at + round(load.duration * 1e9)
             count = part_of(load.connections, self._index, self._of)
-            stream.users = [User(self, stream, number) for number in range(count)]
+            stream.users = [User(self, stream, number, self._jar()) for number in range(count)]
             stream.idle = list(reversed(stream.users)) if stream.open else []
         if all(stream.end_at != _NEVER for stream in self._streams):
             self.ended_at = max(stream.end_at for stream in self._streams)
@@ -285,6 +286,9 @@ class PlanShare:
         self._tick_at = self._measure_at - (self._measure_at - self._start) // _TICK * _TICK
         if self._tick_at <= self._start:
             self._tick_at += _TICK
+
+    def _jar(self) -> Jar | None:
+        return Jar() if self.plan.cookies else None
 
     def _adopt(self, work: Work) -> None:
         """Work that a function has made up: counted with that of the same name."""
@@ -298,7 +302,7 @@ class PlanShare:
 
     def _open(self, books: Books) -> None:
         """From now on this is counted into."""
-        self.books = books
+        self.books, self.total = books, books.total
         for work in self._steps:
             work.tally, work.broken = books.steps.setdefault(work.name, Tally()), {}
 
@@ -306,7 +310,7 @@ class PlanShare:
         """Of each answer counted a step's checks held, but for those that did not."""
         for work in self._steps:
             answers = work.tally.counts()["completed"]
-            texts = dict.fromkeys([*work.checks, *work.broken])
+            texts = dict.fromkeys([*checks_of(work), *work.broken])
             if texts:
                 broken = {text: work.broken.get(text, 0) for text in texts}
                 self.books.checks[work.name] = {
@@ -546,11 +550,10 @@ class PlanShare:
     def begun(self, user: User, work: Work) -> None:
         """A step of a user's, or an action of one, begins."""
         self.in_flight += 1
-        if user.measured or not self.measuring:
+        if self.counted(user):
+            work.tally.add("scheduled")
             if work.whole:
-                work.tally.begun(self.books.total)
-            else:
-                work.tally.add("scheduled")
+                self.total.add("scheduled")
 
     def took(
         self,

@@ -16,14 +16,14 @@ from ftcore.profile import MOMENT_NAMES, Phases
 from ftnet.errors import Errno, FtError
 from ftnet.plan import template as templates
 from ftnet.plan.answers import Answer
-from ftnet.plan.http_work import whole_url
 from ftnet.plan.model import Action, Socket, Tcp, Udp, WebSocket
-from ftnet.plan.work import Work
+from ftnet.plan.urls import for_websocket, whole_url
+from ftnet.plan.work import Work, prepare
 
 if TYPE_CHECKING:
+    from ftcore.visitor import User
     from ftnet.client import Client
     from ftnet.plan.share import Workshop
-    from ftnet.plan.user import User
 
 __all__ = ["Part", "TcpWork", "UdpWork", "WebSocketWork"]
 
@@ -35,9 +35,11 @@ _SWITCHED: Final = 101
 class Part(Work):
     """A named action of a step on a socket."""
 
-    kind = "action"
-    whole = False
     __slots__ = ()
+
+    def __init__(self, action: Action, name: str) -> None:
+        prepare(self, action, name)
+        self.whole = False
 
 
 class Act(NamedTuple):
@@ -59,7 +61,7 @@ class SocketWork(Work):
     __slots__ = ("acts", "client", "place", "step", "timeout")
 
     def __init__(self, step: Socket, name: str, shop: Workshop) -> None:
-        super().__init__(step, name)
+        prepare(self, step, name)
         self.step = step
         self.client: Client = shop.client()
         self.timeout = shop.timeout(step)
@@ -279,7 +281,7 @@ class Talk:
             self.user, self.work, self.due, self.began, clock(), status=self.status,
             sent=self.sent, received=self.received, spans=self.spans(),
         )  # fmt: skip
-        self.user.went(self.work, at, stop=False)
+        self.user.went(self.work, at, False)
 
     def wrong(self, kind: int) -> None:
         """What was received is not what it must be: the step's answer is a wrong one."""
@@ -288,7 +290,7 @@ class Talk:
             self.user, self.work, self.due, self.began, clock(), status=self.status,
             sent=self.sent, received=self.received, wrong=kind, spans=self.spans(),
         )  # fmt: skip
-        self.user.went(self.work, at, stop=self.work.stops)
+        self.user.went(self.work, at, self.work.stops)
 
     def fail(self, outcome: int, os_errno: int, detail: str) -> None:
         """It came to nothing, and so did the action that is under way."""
@@ -444,19 +446,16 @@ class UdpTalk(Talk):
 class WebSocketWork(SocketWork):
     """A WebSocket, from its handshake to its close."""
 
-    kind = "websocket"
     talks = WebSocketTalk
     __slots__ = ()
 
     def _address(self, step: Any, shop: Workshop) -> str:
-        base = shop.plan.base_url
-        return whole_url(f"ws{base[4:]}" if base.startswith("http") else base, step.websocket)
+        return whole_url(for_websocket(shop.plan.base_url), step.websocket)
 
 
 class TcpWork(SocketWork):
     """A TCP connection, from its making to its close."""
 
-    kind = "tcp"
     talks = TcpTalk
     __slots__ = ()
 
@@ -467,7 +466,6 @@ class TcpWork(SocketWork):
 class UdpWork(SocketWork):
     """A UDP socket."""
 
-    kind = "udp"
     talks = UdpTalk
     __slots__ = ()
 

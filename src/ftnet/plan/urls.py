@@ -9,7 +9,14 @@ from ftnet.options import METHODS, TOKEN
 from ftnet.plan import template
 from ftnet.url import prepare_url
 
-__all__ = ["check_place", "check_request", "check_url", "split_request", "whole_url"]
+__all__ = [
+    "check_place",
+    "check_request",
+    "check_url",
+    "for_websocket",
+    "split_request",
+    "whole_url",
+]
 
 _METHOD: Final = re.compile(r"([^\s/:?#$]+)\s+(?=\S)")
 
@@ -29,6 +36,11 @@ def whole_url(base: str, url: str) -> str:
         scheme, _, rest = base.partition("://")
         return f"{scheme}://{rest.partition('/')[0]}{url}"
     return f"{base.rstrip('/')}/{url}" if url else base
+
+
+def for_websocket(base: str) -> str:
+    """The base URL for WebSockets: ws for http, wss for https."""
+    return f"ws{base[4:]}" if base.startswith("http") else base
 
 
 def check_request(text: str, base: str) -> None:

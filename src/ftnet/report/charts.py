@@ -8,10 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-__all__ = ["STRETCHES", "Band", "Chart", "Line", "Scale", "Tick", "kept", "plot", "stretches"]
+__all__ = [
+    "STRETCHES",
+    "Band",
+    "Chart",
+    "Limit",
+    "Line",
+    "Scale",
+    "Tick",
+    "kept",
+    "plot",
+    "stretches",
+]
 
 #: Units of a plot's paths; it is stretched to whatever room there is.
 WIDE, HIGH = 10_000, 3_000
@@ -19,6 +30,11 @@ WIDE, HIGH = 10_000, 3_000
 STRETCHES: Final = 600
 #: As many times the least value as the largest has to be for a logarithmic scale to read better.
 _SPREAD: Final = 25
+
+#: Marks of a logarithmic axis; where there are more, only powers of ten are marked.
+_MOST_MARKS: Final = 10
+#: As many times the largest value as a limit may be to be shown.
+_FAR: Final = 5
 
 Values = Sequence[float | None]
 Format = Callable[[float], str]
@@ -40,6 +56,17 @@ class Band:
     start: float
     end: float
     label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A value that a line should stay below at one place."""
+
+    x: float  #: share of the axis
+    value: float
+    label: str
+    kept: bool
+    y: float = 0.0  #: share of the axis, once there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +92,7 @@ class Chart:
     log: bool
     pooled: int  #: values in a stretch, 1: all are drawn
     bands: tuple[Band, ...] = ()
+    limits: tuple[Limit, ...] = ()
     low: bool = False  #: with less height than others
     view: str = field(default=f"0 0 {WIDE} {HIGH}")
 
@@ -93,7 +121,8 @@ def scaled(
 ) -> tuple[Scale, list[float]]:
     """A scale for these values and the values of its ticks; by default log where it reads better.
 
-    A linear one begins at 0, and both end at a tick; ``ticks`` are so many at most, or one more.
+    A linear one begins at 0 and ends at a tick; ``ticks`` are so many at most, or one more. A
+    logarithmic one goes from 1, 2 or 5 of some power of ten to another.
     """
     some = [value for value in values if value > 0]
     if not some:
@@ -101,7 +130,9 @@ def scaled(
     least, most = min(some), max(some)
     if log if log is not None else most > least * _SPREAD:
         marks = _decades(least, most)
-        return Scale(marks[0], marks[-1], True), marks
+        scale = Scale(marks[0], marks[-1], True)
+        tens = [one for one in marks if math.log10(one) % 1 in (0.0, 1.0)]
+        return scale, tens if len(marks) > _MOST_MARKS else marks
     step = _step(max(most / ticks, least_step))
     marks = [step * index for index in range(math.ceil(most / step - 1e-9) + 1)]
     return Scale(0, marks[-1]), marks
@@ -114,10 +145,8 @@ def _step(least: float) -> float:
 
 
 def _decades(least: float, most: float) -> list[float]:
-    """From at most the least to at least the most, evenly on a logarithmic scale or nearly so."""
+    """1, 2 and 5 of powers of ten, from at most the least to at least the most."""
     first, last = math.floor(math.log10(least)), math.ceil(math.log10(most))
-    if last - first > 3:
-        return [10.0**power for power in range(first, last + 1)]
     every = [one * 10.0**power for power in range(first, last + 1) for one in (1, 2, 5)]
     start = max(index for index, one in enumerate(every) if one <= least)
     end = min(index for index, one in enumerate(every) if one >= most * (1 - 1e-9))
@@ -204,15 +233,19 @@ def plot(
     log: bool | None = None,
     parts: Sequence[range] | None = None,
     bands: Sequence[Band] = (),
+    limits: Sequence[Limit] = (),
     low: bool = False,
     least_step: float = 0.0,
 ) -> Chart:
     """Of lines by name, each a style and its values at ``xs``, shares of the axis from 0 to 1.
 
-    ``names`` tells a stretch of indices in words, ``y_name`` a value.
+    Limits are shown that are not far above the lines. ``names`` tells a stretch of indices in
+    words, ``y_name`` a value.
     """
     parts = parts or stretches(len(xs))
     every = [one for _, values in lines.values() for one in values if one is not None]
+    limits = [one for one in limits if one.value <= _FAR * max(every, default=0)]
+    every += [one.value for one in limits]
     scale, marks = scaled(every, log=log, ticks=3 if low else 5, least_step=least_step)
 
     def drawn(values: Values) -> str:
@@ -238,5 +271,6 @@ def plot(
         log=scale.log,
         pooled=max((len(part) for part in parts), default=1),
         bands=tuple(bands),
+        limits=tuple(replace(one, y=scale.at(one.value)) for one in limits),
         low=low,
     )

@@ -19,7 +19,7 @@ from ftnet.report.plots import Course, percentile_curve
 if TYPE_CHECKING:
     from ftcore.histogram import Histogram
     from ftnet.load.checks import Outcome
-    from ftnet.load.result import Counts, Failure, Result, Step
+    from ftnet.load.result import Counts, Failure, Result, Step, Worker
 
 __all__ = ["content"]
 
@@ -58,15 +58,18 @@ def _content(
         "about": _about(result, versions),
         "tiles": _tiles(result),
         "summary": [row for row in text.summary_rows(result) if row[0] in _BESIDE_TILES],
-        "curve": percentile_curve(result),
+        "refused": result.percentiles_refused,
+        "curve": percentile_curve(result, outcomes),
         "latency": times({"response": result.response, "service": result.service}, _PERCENTS),
         "open_model": result.options.open_model,
+        "plan": result.plan,
         "over_time": [one for one in over_time if one],
         "phases": _phases(result.phases),
         "statuses": _statuses(result.statuses, result.counts.completed),
         "errors": _errors(result),
         "steps": _steps(result.steps),
-        "iterations": None if result.iterations is None else _fates(result.iterations),
+        "iterations": _iterations(result),
+        "workers": [_worker(one) for one in result.workers],
         "health": _health(result, course),
     }
 
@@ -93,11 +96,10 @@ def _check(one: Outcome) -> dict[str, Any]:
 def _about(result: Result, versions: Mapping[str, str]) -> list[tuple[str, str]]:
     """Name and value; of request headers the names alone, since reports are passed on."""
     options = result.options
-    rows = [("plan", result.plan)] if result.plan else []
     if result.plan:
-        rows += [("target", redact(options.url))] if options.url else []
+        rows = [("plan", result.plan), ("target", redact(options.url) or "-")]
     else:
-        rows.append(("request", _title(result)))
+        rows = [("request", _title(result))]
     rows += [("headers", ", ".join(options.header))] if options.header else []
     rows.append(("load", text.model(options)))
     connections = count(options.connections)
@@ -268,7 +270,7 @@ def _step(name: str, step: Step, decimals: int, longest: float) -> dict[str, Any
         "broken": bool(broken),
         "parts": _parts(text.shares(step.phases), mean / longest),
         "phases": _phases(step.phases),
-        "fates": _fates(n),
+        "fates": _fates(n, "begun"),
         "statuses": _statuses(step.statuses, n.completed),
         "checks": [
             {"text": told, "held": count(good), "broken": count(bad), "ok": not bad}
@@ -281,9 +283,15 @@ def _step(name: str, step: Step, decimals: int, longest: float) -> dict[str, Any
     }  # fmt: skip
 
 
-def _fates(n: Counts) -> list[tuple[str, str]]:
-    """What became of those that were due: name and number."""
-    rows = [("due", n.scheduled), ("completed", n.completed), ("failed", n.failed),
+def _iterations(result: Result) -> list[tuple[str, str]] | None:
+    if result.iterations is None:
+        return None
+    return _fates(result.iterations, "due" if result.options.open_model else "begun")
+
+
+def _fates(n: Counts, all_of_them: str) -> list[tuple[str, str]]:
+    """What became of them: name and number."""
+    rows = [(all_of_them, n.scheduled), ("completed", n.completed), ("failed", n.failed),
             ("wrong status", n.wrong_status), ("wrong length", n.wrong_length),
             ("wrong content", n.wrong_content),
             ("cut off at the end", n.unfinished), ("never begun", n.unsent)]  # fmt: skip
@@ -291,6 +299,13 @@ def _fates(n: Counts) -> list[tuple[str, str]]:
 
 
 # ---- the generator
+
+
+def _worker(one: Worker) -> dict[str, Any]:
+    """Of a cluster."""
+    cells = (count(one.counts.completed), count(one.counts.wrong), percent(one.late),
+             percent(one.busiest), f"±{duration(one.clock_error)}")  # fmt: skip
+    return {"name": f"{one.name} on {one.host}", "cells": cells, "lost": one.lost}
 
 
 def _health(result: Result, course: Course) -> dict[str, Any]:

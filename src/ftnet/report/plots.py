@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ftnet.cli_load_report import count, duration, percent, percentile, rate, seconds
-from ftnet.report.charts import Band, Chart, Tick, plot, time_ticks
+from ftnet.report.charts import Band, Chart, Limit, Tick, plot, time_ticks
 
 if TYPE_CHECKING:
     from ftcore.histogram import Histogram
+    from ftnet.load.checks import Outcome
     from ftnet.load.result import Interval, Result
     from ftnet.report.charts import Values
 
@@ -28,13 +30,14 @@ def time(ns: float) -> str:
 # ---- percentiles
 
 
-def percentile_curve(result: Result) -> Chart | None:
-    """Response and service time by percentile, as far as there are samples for; None for none.
+def percentile_curve(result: Result, outcomes: Sequence[Outcome]) -> Chart | None:
+    """Response and service time by percentile, as far as there are samples for.
 
-    As HdrHistogram plots them: each further nine of the percentile takes the same room.
+    None where there are none, or percentiles are refused. As HdrHistogram plots them: each
+    further nine of the percentile takes the same room.
     """
     most = max(result.response.count, result.service.count)
-    if not most:
+    if not most or result.percentiles_refused:
         return None
     nines = math.log10(most)
     levels = {index / _A_DECADE for index in range(1, math.floor(nines * _A_DECADE) + 1)}
@@ -55,7 +58,20 @@ def percentile_curve(result: Result) -> Chart | None:
         },
         x_ticks=_percent_ticks(nines, end),
         y_name=time,
+        limits=[one for outcome in outcomes if (one := _limit(outcome, nines, end))],
     )
+
+
+def _limit(outcome: Outcome, nines: float, end: float) -> Limit | None:
+    """Of a check of a percentile that there are samples for."""
+    check = outcome.check
+    found = re.fullmatch(r"(?:(?:response|service)\.)?p([\d.]+)", check.name)
+    if found is None or not check.sign.startswith("<"):
+        return None
+    level = -math.log10(1 - float(found[1]) / 100)
+    if level > nines:
+        return None
+    return Limit(level / end, check.limit * 1e9, check.text, outcome.ok)
 
 
 def _percent_ticks(nines: float, end: float) -> list[Tick]:
@@ -135,14 +151,16 @@ class Course:
         return self._plot("Rate, a second", about, lines, rate, log=False)
 
     def _due(self) -> Values:
-        """On average in each interval, whose `target` is that of its end; a ramp is even."""
-        options = self._result.options
-        before = [0.0 if options.stages and not options.rate else self._intervals[0].target]
-        before += [one.target for one in self._intervals[:-1]]
+        """On average in each interval, from the `target` of its begin and, in a ramp, its end."""
+        options, at_end = self._result.options, [one.target for one in self._intervals]
+        first = options.rate if options.rate is not None else 0.0 if options.stages else at_end[0]
+        at_begin = [first, *at_end[:-1]]
+        if not options.stages:
+            at_end = at_begin
         end = self._result.warmup + self._result.duration
         return [
-            (first + one.target) / 2 if one.at - one.seconds < end - 1e-3 else None
-            for first, one in zip(before, self._intervals, strict=True)
+            (begin + target) / 2 if one.at - one.seconds < end - 1e-3 else None
+            for begin, target, one in zip(at_begin, at_end, self._intervals, strict=True)
         ]
 
     def errors(self) -> Chart | None:

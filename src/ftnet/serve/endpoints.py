@@ -333,6 +333,8 @@ def handler(shared: Shared) -> Callable[[BaseRequest], Awaitable[StreamResponse]
         path = endpoint.path if endpoint else _NOWHERE
         counters.received(path)
         try:
+            if shared.slower:
+                await asyncio.sleep(shared.slower)
             answer = await _answer(shared, request, endpoint)
         except Refusal as refusal:
             answer = _text(refusal.text + "\n", refusal.status, refusal.header)

@@ -40,14 +40,16 @@ def _loop() -> asyncio.AbstractEventLoop:
     return asyncio.SelectorEventLoop(_FineSelector())
 
 
-def serve(host: str, port: int, workers: int, ready: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; ``ready`` is told the URL.
+def serve(
+    host: str, port: int, workers: int, ready: Callable[[str], None], *, slower: float = 0.0
+) -> None:
+    """Serve until SIGINT or SIGTERM; ``ready`` is told the URL, every answer waits ``slower`` s.
 
     Raises OSError when the port can't be had, RuntimeError when a worker ended on its own.
     """
     _allow_connections()
     sockets = ports.share(host, port, workers)
-    shared = Shared(PATHS, workers)
+    shared = Shared(PATHS, workers, slower)
     with _forked(sockets[1:], shared) as others, asyncio.Runner(loop_factory=_loop) as runner:
         runner.run(_lead(sockets[0], shared, others, ready))
 

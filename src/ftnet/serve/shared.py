@@ -136,13 +136,14 @@ class Counters:
 
 
 class Shared:
-    """All that the workers share."""
+    """All that the workers share; ``slower`` is the time that every answer waits, s."""
 
-    def __init__(self, paths: Sequence[str], workers: int) -> None:
+    def __init__(self, paths: Sequence[str], workers: int, slower: float = 0.0) -> None:
         context = multiprocessing.get_context("fork")
         self.began = time.monotonic()
         self.key = secrets.token_bytes(32)
         self.workers = workers
+        self.slower = slower
         self.places = Places(context.Lock())
         self.shares = Shares(context.Lock())
         self.counters = Counters(paths, workers)
