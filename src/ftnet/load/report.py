@@ -209,7 +209,7 @@ def _busy(result: Result) -> Iterator[Verdict]:
             yield Verdict(
                 "cpu",
                 f"worker {number} used {used:.0%} of a core: answers waited for the generator",
-                f"lower the rate or the connections, or use {_more(result.options)} on further cores",
+                f"lower the rate or the connections, or use {_more(result.options)} on other cores",
             )
 
 
