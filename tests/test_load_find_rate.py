@@ -315,6 +315,21 @@ def test_rates_that_hold_now_and_then_are_a_range(server: Arithmetic) -> None:
     assert "; it is not clear-cut: held in 1 of 3 probes at " in str(found)
 
 
+@pytest.mark.parametrize(("least", "word"), [(1590, "FOUND"), (1500, "UNCLEAR")])
+def test_a_blurred_edge_is_found_as_long_as_it_is_narrow(
+    server: Arithmetic, capsys: pytest.CaptureFixture[str], least: int, word: str
+) -> None:
+    blurred = itertools.cycle([True, False])
+
+    def now_and_then(options: Options) -> dict[str, Any]:
+        between = least < (options.rate or 0) <= 1600
+        return {"response": SLOW} if between and next(blurred) else {}
+
+    server.changes = now_and_then
+    assert command("-q", "--find-rate", "p99<50ms") == 0
+    assert f"\n{word}  1,5" in capsys.readouterr().out
+
+
 def test_ctrl_c_ends_it_with_what_was_found(server: Arithmetic) -> None:
     def interrupted(options: Options) -> dict[str, Any]:
         if options.rate == 800:
