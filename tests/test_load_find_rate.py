@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
 import random
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -427,6 +429,28 @@ def test_exit_codes(server: Arithmetic, capsys: pytest.CaptureFixture[str]) -> N
     server.changes = lambda options: {"interrupted": True}
     assert command("--find-rate", "p99<50ms") == 130
     assert "\nINTERRUPTED  no rate" in capsys.readouterr().out
+
+
+class Terminal(io.StringIO):
+    """One that can redraw a line."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_what_is_under_way(
+    server: Arithmetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert command("--find-rate", "p99<50ms") == 0
+    shown = terminal.getvalue()
+    assert "\r\x1b[K3,200/s for 6 s ...\r\x1b[K       3,200  broke " in shown
+    assert "\r\x1b[Kthe server recovers ...\r\x1b[K2,400/s for 6 s ..." in shown
 
 
 def test_quiet_and_silent(server: Arithmetic, capsys: pytest.CaptureFixture[str]) -> None:
