@@ -97,7 +97,7 @@ MODELS = st.builds(
             st.integers(-300, 300),
             st.integers(0, 140),
             st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
-            st.integers(1, 2**61),
+            st.integers(1, 2**56),
         ),
         max_size=4,
         unique_by=lambda kind: kind[:2],

@@ -128,7 +128,7 @@ def test_what_workers_do_together_is_one_even_stream(three: Cluster) -> None:
         found = whole(
             three.run(
                 server.url, rate=120, warmup=0.5, duration=1.5, connections=9, trust_env=False
-            )  # fmt: skip
+            )
         )
         assert server.requests == 60 + 180
     assert found.counts.scheduled == found.counts.completed == 180

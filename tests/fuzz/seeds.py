@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests import http1_samples
-from tests.histograms import payload
+from tests.histograms import payload, word
 from tests.ws_streams import FAULTS, GOOD
 
 TEXTS = ["", "plain", "Größe", "\u0800\ud7ff\ue000\uffff", "\U00010000\U0010ffff", "漢字 🎉" * 9]
@@ -56,6 +57,19 @@ def http1_fuzz() -> Iterator[bytes]:
         yield bytes([request, len(sample.data) // 2 & 0xFF, 7]) + sample.data[:2048]
 
 
+def tally_fuzz() -> Iterator[bytes]:
+    """Counts, statuses, kinds of failures, how things stood, histograms."""
+    counts = b"".join(map(word, range(18)))
+    some = word(2) + b"".join(map(word, (200, 5, 404, 2)))
+    kinds = word(1) + b"".join(map(word, (7, 111, 3, 2))) + b"no"
+    state = struct.pack(">qq", 5, 9) + b"".join(map(word, (1, 2, 3, 4, 1))) + struct.pack(">d", 9.5)
+    span = struct.pack(">?6Q", True, 1, 2, 3, 5, 13, 0)
+    histogram = span + payload([-3, 1, 1, 1])
+    yield counts + word(0) + word(0) + state
+    yield counts + some + kinds + state
+    yield counts + some + kinds + state + word(14) + histogram + word(54) + histogram
+
+
 def histogram_fuzz() -> Iterator[bytes]:
     """The first eight bytes are a value to record."""
     value = bytes([7, 0x30, 0, 0, 0, 0, 0, 0])
@@ -73,6 +87,7 @@ SEEDS = {
     "quality_fuzz": quality_fuzz,
     "http1_fuzz": http1_fuzz,
     "histogram_fuzz": histogram_fuzz,
+    "tally_fuzz": tally_fuzz,
 }
 
 

@@ -120,7 +120,7 @@ static void take_kinds(source *s, tally *t) {
   char detail[TALLY_DETAIL];
   for (int64_t left = number(s, 0, TALLY_KINDS); left && !s->problem; left--) {
     int64_t outcome = number(s, INT32_MIN, INT32_MAX), os_errno = number(s, INT32_MIN, INT32_MAX);
-    int64_t count = number(s, 0, MOST), length = number(s, 0, TALLY_DETAIL - 1);
+    int64_t count = number(s, 0, MOST / TALLY_KINDS), length = number(s, 0, TALLY_DETAIL - 1);
     if (!s->problem && s->end - s->at < length) s->problem = CUT;
     if (s->problem) return;
     memcpy(detail, s->at, (size_t)length);
@@ -161,8 +161,9 @@ typedef struct {
   histogram seen;
 } found;
 
-static void look_at_histogram(source *s, found *one) {
-  one->place = (int)number(s, 0, PLACES - 1);
+/* In ascending order of their places. */
+static void look_at_histogram(source *s, int least, found *one) {
+  one->place = (int)number(s, least, PLACES - 1);
   if (s->problem) return;
   one->at = s->at;
   histogram_result result = histogram_look(s->at, (size_t)(s->end - s->at), &one->seen, &one->used);
@@ -200,7 +201,7 @@ const char *tally_add_packed(tally *t, const uint8_t *data, size_t length, int64
   take_numbers(&s, NULL, shift);
   for (; !s.problem && s.at < s.end; count++) {
     if (count == PLACES) return CORRUPT;
-    look_at_histogram(&s, &histograms[count]);
+    look_at_histogram(&s, count ? histograms[count - 1].place + 1 : 0, &histograms[count]);
   }
   if (s.problem || !t) return s.problem;
   take_numbers(&again, t, shift);

@@ -138,11 +138,14 @@ class Part:
         """Once. Returns how many ns ahead that is."""
         self._start = start_ns
         ahead = start_ns - clock()
-        if ahead > 0:
+        if ahead <= 0:
+            return ahead
+        self._heard = clock()
+        try:
             for share in self._shares:
                 share.begin(start_ns)
-            self._heard = clock()
-            self._thread.start()
+        finally:
+            self._thread.start()  # it gathers those that have begun, whatever became of the others
         return ahead
 
     def set_rate(self, rate: float, at_ns: int) -> None:
