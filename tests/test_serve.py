@@ -410,7 +410,7 @@ def test_the_tutorials_plan_goes_through_to_the_last_request(tmp_path: Path) -> 
     plan = (TUTORIAL / "shop.toml").read_text()
     with serving() as served:
         written = plan.replace("http://127.0.0.1:8080", served.url)
-        (tmp_path / "shop.toml").write_text(written.replace('"20s"', '"500ms"'))
+        (tmp_path / "shop.toml").write_text(written.replace('"30s"', '"500ms"'))
         done = subprocess.run(
             [*COMMAND, "load", "-q", "--json", "--plan", str(tmp_path / "shop.toml")],
             env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False,
