@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from ftnet import load
 from ftnet.cli_load_report import lines
 from ftnet.load import Options, Result, Worker, baggage, cluster, remote
 from ftnet.load.checks import Check
@@ -404,3 +405,6 @@ def test_a_busy_worker_refuses_percentiles_and_a_lost_one_does_not() -> None:
         assert bad.saturated
         assert result(workers=(fine, bad)).percentiles_refused
     assert not result(workers=(fine, lost)).percentiles_refused
+    both = load.merge([result(workers=(lost,)), result(workers=(bad,), started=5.0)])
+    assert both.workers == (lost, bad)
+    assert both.percentiles_refused

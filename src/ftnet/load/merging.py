@@ -71,6 +71,7 @@ def merge(results: Sequence[Result], names: Sequence[str] = (), *, force: bool =
         plan=results[0].plan,
         iterations=_iterations(results),
         steps=_steps(results),
+        workers=tuple(worker for one in results for worker in one.workers),
     )
 
 
