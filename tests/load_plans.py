@@ -7,7 +7,7 @@ from ftnet.load.books import Books
 from ftnet.load.observer import Observer
 from ftnet.load.options import Options
 from ftnet.load.report import interval_of
-from ftnet.plan.model import Http, Load, Plan, Scenario
+from ftnet.plan.model import Action, Http, Load, Plan, Scenario, Tcp
 from tests.load_results import MS, URL, result
 
 
@@ -18,6 +18,14 @@ def shop(base_url: str) -> Plan:
     return Plan(
         name="shop", base_url=base_url, load=load, scenario=(Scenario(name="a", step=steps),)
     )
+
+
+def chat(port: int) -> Plan:
+    """A TCP step with an action that is counted by itself."""
+    actions = (Action(name="ask", send="GET / HTTP/1.1\r\n\r\n"), Action(receive="ok"))
+    step = Tcp(name="chat", tcp=f"127.0.0.1:{port}", actions=actions)
+    load = Load(users=2, iterations=5)
+    return Plan(name="chat", load=load, scenario=(Scenario(name="a", step=(step,)),))
 
 
 STARTED = 1.7e9

@@ -24,8 +24,10 @@ from ftnet.load.inference import (
     kolmogorov_tail,
     ratio,
     share_below,
+    share_limits,
     student_limit,
     student_tail,
+    within,
 )
 from ftnet.terminal import Style
 from tests.load_results import BUSY, MS, evenly, histogram, result
@@ -232,7 +234,10 @@ def test_short_runs_are_not_compared() -> None:
     chance = random.Random(12)
     found = compare(run(chance, seconds=4), run(chance))
     assert not found.comparable
-    assert found.problems[0].startswith("only 4 seconds were measured")
+    assert found.problems[0].startswith("base: fewer than 5 seconds were measured")
+    without = replace(run(chance), intervals=())
+    found = compare(without, without)
+    assert found.problems[0].startswith("base and now: fewer than 5 seconds were measured")
 
 
 def test_warm_up_and_grace_are_no_seconds() -> None:
@@ -242,6 +247,28 @@ def test_warm_up_and_grace_are_no_seconds() -> None:
     more = replace(base, intervals=(warm, *base.intervals, grace))
     rates = [by_name(compare(base, one).changes)["rate"] for one in (base, more)]
     assert rates[0] == rates[1]
+
+
+def test_answers_that_came_in_the_grace_count() -> None:
+    chance = random.Random(20)
+    base = run(chance)
+    times = evenly(3000)
+    sent = [interval(second, Counts(scheduled=100), Summary()) for second in range(1, 31)]
+    came = interval(31, Counts(completed=3000), Summary.of(times))
+    late = replace(
+        base, counts=Counts(scheduled=3000, sent=3000, completed=3000), response=times,
+        intervals=(*sent, came),
+    )  # fmt: skip
+    names = [one.name for one in compare(base, late).changes]
+    assert names == ["p50", "p90", "p99", "mean", "errors"]
+
+
+def test_times_of_0_are_no_quotients() -> None:
+    chance = random.Random(21)
+    none = step(histogram([0] * 2000))
+    base = run(chance, plan="shop", steps={"made up": none})
+    found = compare(base, base)
+    assert [one.name for one in found.steps["made up"]] == ["errors"]
 
 
 def test_no_answers_at_all() -> None:
@@ -299,8 +326,18 @@ def test_curves_are_between_their_slots() -> None:
     for level in (0.01, 0.5, 0.99, 0.999):
         assert curve.at(level) == pytest.approx(10 * MS * level, rel=2e-3)
         assert curve.rank(curve.at(level)) == pytest.approx(level)
-    assert (curve.at(0.0), curve.at(1.0)) == (0.0, math.inf)
+    assert (curve.at(0.0), curve.at(1.0)) == (10_000 - 1, 10 * MS)
+    assert within(curve, 0.0009, 0.9991) == (0, math.inf)
+    assert within(curve, 0.25, 0.75) == (curve.at(0.25), curve.at(0.75))
     assert (curve.rank(0), curve.rank(10 * MS), curve.rank(60 * MS)) == (0, 1, 1)
+
+
+def test_limits_of_shares_stay_between_0_and_1() -> None:
+    low, high = share_limits(0.5, 0.01)
+    assert (low, high) == (pytest.approx(0.49, abs=1e-4), pytest.approx(0.51, abs=1e-4))
+    low, high = share_limits(0.99, 0.02)
+    assert 0.9 < low < 0.97 < 0.998 < high < 1
+    assert share_limits(0.99, 1e9) == (pytest.approx(0), 1)
 
 
 def test_distances_of_shifted_values() -> None:

@@ -253,7 +253,7 @@ def test_the_log_has_steps_by_tag_and_no_warm_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "found",
-    [evenly(1), evenly(1000, 9000), histogram([MS] * 5000), histogram([1, 2, MS, 9 * MS, 9 * MS])],
+    [evenly(1), evenly(1000, 9000), histogram([1, 2, MS, 9 * MS, 9 * MS])],
 )
 def test_percentiles_are_those_of_hdrhistogram(found: Histogram) -> None:
     ours, theirs = io.BytesIO(), io.BytesIO()

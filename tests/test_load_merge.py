@@ -11,6 +11,7 @@ import pytest
 
 from ftnet import cli, load
 from ftnet.load import Counts, Failure, Result, Step
+from ftnet.load.result import Worker
 from tests.load_results import BUSY, REFUSED, evenly, interval, result
 from tests.loads import run
 from tests.servers.counting import OK, CountingServer, answer
@@ -118,6 +119,22 @@ def test_one_that_is_invalid_makes_all_invalid_and_is_named() -> None:
     both = load.merge([at(1.0), at(2.0, reasons=(BUSY,))], ["a.json", "b.json"])
     assert not both.valid
     assert both.reasons == (replace(BUSY, text=f"b.json: {BUSY.text}"),)
+
+
+def test_workers_of_clusters_stay_those_of_each() -> None:
+    here = Worker("tcp://a", "a", 0.0, 0.001, counts=Counts(completed=7))
+    lost = replace(here, lost="no answer", lost_at=1.5, missing=70)
+    both = load.merge([at(100.0, workers=(here, lost)), at(110.0, workers=(here, lost))])
+    assert both.workers == (here, lost, here, replace(lost, lost_at=11.5))
+
+
+def test_nothing_of_a_result_is_left_out() -> None:
+    one = planned()
+    told = {name: getattr(one, name) for name in Result.__dataclass_fields__}
+    merged = load.merge([one, replace(one, started=1.8e9)])
+    for name, value in told.items():
+        if value not in ((), "", 0, False):
+            assert getattr(merged, name) not in ((), "", 0, False, None), name
 
 
 def test_one_alone_is_as_it_was() -> None:

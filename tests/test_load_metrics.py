@@ -30,7 +30,7 @@ from ftnet.load.metrics import BORDERS, up_to
 from ftnet.load.observer import Observer
 from ftnet.load.otel import OpenTelemetry
 from ftnet.load.prometheus import Prometheus
-from tests.load_plans import follow, kept, shop
+from tests.load_plans import chat, follow, kept, shop
 from tests.load_results import MS, histogram
 from tests.loads import checked
 from tests.servers.awkward import closed_port
@@ -122,14 +122,26 @@ def test_a_plan_is_told_by_step() -> None:
         found = planned(prometheus)
         told = samples(prometheus.url)
     for name, step in found.steps.items():
-        assert total(told, "requests_completed_total", step=name) == step.counts.completed
-        assert total(told, "response_duration_seconds_count", step=name) == step.response.count
+        assert total(told, "step_requests_completed_total", step=name) == step.counts.completed
+        responses = total(told, "step_response_duration_seconds_count", step=name)
+        assert responses == step.response.count
+        failed = total(told, "step_errors_total", step=name)
+        assert failed == step.counts.failed
         for text, (held, broken) in step.checks.items():
-            assert total(told, "checks_total", step=name, check=text, held="true") == held
-            assert total(told, "checks_total", step=name, check=text, held="false") == broken
+            assert total(told, "step_checks_total", step=name, check=text, held="true") == held
+            assert total(told, "step_checks_total", step=name, check=text, held="false") == broken
     assert found.iterations is not None
     assert total(told, "iterations_scheduled_total") == found.iterations.scheduled == 20
     assert total(told, "iterations_failed_total") == found.iterations.failed
+
+
+def test_an_action_is_not_counted_twice() -> None:
+    with Prometheus(0) as prometheus, CountingServer() as server:
+        found = load.run(chat(server.port), observers=[prometheus])
+        told = samples(prometheus.url)
+    assert total(told, "requests_completed_total") == found.counts.completed == 5
+    assert total(told, "step_requests_completed_total", step="chat") == 5
+    assert total(told, "step_requests_completed_total", step="chat: ask") == 5
 
 
 def test_a_run_is_scraped_while_it_goes() -> None:
@@ -161,6 +173,7 @@ def test_openmetrics_is_told_too() -> None:
         text = scraped(prometheus.url, OPENMETRICS)
     assert text.endswith("# EOF\n")
     families = {family.name: family for family in openmetrics_families(text)}
+    assert "ftnet_load_step_requests_sent" in families
     (sample,) = families["ftnet_load_iterations_scheduled"].samples
     assert (sample.name, sample.value) == ("ftnet_load_iterations_scheduled_total", 10)
 
@@ -294,7 +307,6 @@ def test_what_is_exported_adds_up_to_the_result(
     phases = {
         attributes_of(one)["ftnet.load.phase"]: one
         for one in collector.points("ftnet.load.phase.duration")
-        if attributes_of(one).get("ftnet.load.step") in (None, "POST /x")
     }
     assert set(phases) <= set(found.phases)
     assert phases["ttfb"].bucket_counts == [phases["ttfb"].count]
@@ -357,7 +369,7 @@ def test_differences_add_up_whatever_was_refused(
         for one in exports
         for point in collector.points("http.client.request.duration", one)
     ]
-    assert sum(counts) == 24
+    assert sum(counts) == 24  # of the whole, not of its steps again
     firsts = [collector.points("ftnet.load.requests.sent", one)[0] for one in exports]
     spans = [(one.start_time_unix_nano, one.time_unix_nano) for one in firsts]
     assert all(before[1] == after[0] for before, after in pairwise(spans))
@@ -371,8 +383,8 @@ def test_exponential_histograms_have_every_value(
         "base2_exponential_bucket_histogram",
     )
     follow(OpenTelemetry(), kept(1), kept(700))
-    points = collector.points("ftnet.load.response.duration")
-    assert len(points) == 2
+    points = collector.points("ftnet.load.step.response.duration")
+    assert {attributes_of(point)["ftnet.load.step"] for point in points} == {"log in, out", "cart"}
     for point, number in zip(points, (2, 3), strict=True):
         expected = exponential([number / 1e3] * 4 + [number * 0.7] * 4)
         counts = list(point.positive.bucket_counts)

@@ -13,7 +13,7 @@ import pytest
 from ftnet import load
 from ftnet.load import Counts, Result, Step, Worker
 from ftnet.load.checks import Check
-from tests.load_plans import shop
+from tests.load_plans import chat, shop
 from tests.load_results import BUSY, REFUSED, evenly, interval, result, unanswered
 from tests.loads import run
 from tests.servers.awkward import closed_port
@@ -83,10 +83,13 @@ def test_results_of_runs_are_as_the_schema_says() -> None:
         closed = run(server.url, requests=40, connections=2)
         plan = load.run(shop(server.url))
         opened = run(server.url, rate=400, duration=0.1, warmup=0.05, method="POST", data=b"x")
+    with CountingServer() as server:
+        talk = load.run(chat(server.port))
     with closed_port() as port:
         refused = run(f"http://127.0.0.1:{port}/", requests=3, connections=1)
-    for found in (closed, opened, plan, refused):
+    for found in (closed, opened, plan, talk, refused):
         VALIDATOR.validate(written(found, "p50<1s"))
+    assert {step.kind for step in talk.steps.values()} == {"tcp", "action"}
 
 
 def broken(change: Callable[[Any], object]) -> Any:

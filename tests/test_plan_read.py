@@ -438,6 +438,7 @@ def test_tells_what_is_wrong_in_a_data_file(tmp_path: Path) -> None:
     [
         ("a.json", '{"name": "a",\n "name": "b"}', "a.json:2: name: is there twice"),
         ("a.json", '{"name": "a",\n "scenario": 3}', "a.json:2: scenario: must be a list"),
+        ("a.json", '{"scenario": [{"name": null, "step": 1}]}', "a.json:1: scenario.1: name is"),
         ("a.json", '{"a": 1,\n\n b}', "a.json:3: is no JSON: "),
         ("a.json", '{"a": 1,\n', "is no JSON: "),
         ("a.json", "[]", "a.json: must be a table, got []"),

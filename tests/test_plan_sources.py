@@ -190,10 +190,10 @@ def test_its_own_har_becomes_a_plan(tmp_path: Path, capfd: pytest.CaptureFixture
     ("content", "reason"),
     [
         ("{", "a.har: is no JSON: "),
-        ("[]", "a.har: is no HAR file: there is no log.entries"),
-        ('{"log": {}}', "a.har: is no HAR file"),
-        ('{"log": {"entries": [3]}}', "a.har: log.entries must be a list of objects"),
-        ('{"log": {"entries": [{}]}}', "a.har: entry 1 is none of HAR 1.2: KeyError: 'request'"),
+        ("[]", "a.har: is no HAR file: Expected `object`, got `array`"),
+        ('{"log": {}}', "a.har: is no HAR file: Object missing required field `entries`"),
+        ('{"log": {"entries": [3]}}', "got `int` - at `$.log.entries[0]`"),
+        ('{"log": {"entries": [{}]}}', "missing required field `request` - at `$.log.entries[0]`"),
         ('{"log": {"entries": []}}', "a.har: has no requests"),
     ],
 )
@@ -457,6 +457,7 @@ def test_yaml_says_the_same(tmp_path: Path) -> None:
         ({"a": 1}, "must be an OpenAPI 3 document, and is none"),
         ({"openapi": "3.0.1", "paths": {}}, "servers: there is no absolute URL, got ''"),
         ({**API, "paths": {}}, "has no operations"),
+        ({**API, "paths": {"/": 3}}, "is not as OpenAPI 3 has it: AttributeError"),
         ({**API, "paths": {"/": {"get": {"parameters": [{"$ref": "#/a"}]}}}}, "GET /: #/a leads"),
     ],
 )

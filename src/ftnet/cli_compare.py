@@ -49,6 +49,7 @@ exit codes:
   3 not comparable: a run was INVALID or too short, or they were asked for another load
 """
 
+_TELLING: Final = 10.0  # a change that may be more is not told of
 _WORDS: Final = {"ns": ("slower", "faster"), "1/s": ("less", "more"), "share": ("more", "fewer")}
 
 
@@ -183,9 +184,9 @@ def _change(one: Change) -> str:
 
 
 def _interval(one: Change) -> str:
-    if one.low <= -1 and one.high >= 1:
-        return "unknown"
-    if not math.isfinite(one.high):
+    if one.unit != "share" and one.high > _TELLING:
+        if one.low < 0:
+            return "unknown"
         return f"{_signed(one.low)} or more"
     return f"{_signed(one.low)} to {_signed(one.high)}"
 

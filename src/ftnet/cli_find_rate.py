@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from ftnet import cli
 from ftnet.cli_load_report import (
@@ -22,7 +22,16 @@ from ftnet.cli_load_report import (
     seconds,
     wrapped,
 )
-from ftnet.cli_load_run import CHECKS_FAILED, INVALID, operand, sink_to, target_of, usage, written
+from ftnet.cli_load_run import (
+    CHECKS_FAILED,
+    INVALID,
+    connected,
+    operand,
+    sink_to,
+    target_of,
+    usage,
+    written,
+)
 from ftnet.load import FoundRate, Probe
 from ftnet.load.checks import Check
 from ftnet.load.finding import Search
@@ -40,7 +49,7 @@ _OF_ONE_RUN: Final = {
     "rate": "--rate", "stages": "--stages", "duration": "--duration", "requests": "--requests",
     "think": "--think-time", "checks": "--check", "html": "--html", "ndjson": "--ndjson",
     "csv": "--csv", "hdr": "--hdr", "hgrm": "--hgrm", "prometheus": "--prometheus",
-    "otel": "--otel", "cluster": "--cluster", "local_workers": "--local-workers",
+    "otel": "--otel",
 }  # fmt: skip
 _OWN: Final = ("from_rate", "to_rate", "tolerance", "probe")
 _PERCENTS: Final = (50.0, 90.0, 99.0)
@@ -55,20 +64,27 @@ def run(args: argparse.Namespace) -> int:
     watcher = None if args.quiet or args.silent else Rows(out)
     sink = None if args.json is None else sink_to(args.json)
     try:
-        with _interruptible():
-            found = search.found(watcher)
+        with _interruptible(), connected(args) as cluster:
+            found = search.found(watcher, cluster)
         if not args.silent:
             for line in lines(found, Style.of(out)):
                 cli.say(line, out)
     except BaseException as error:
         if sink is not None:
             sink.discard()
-        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        if _can_not_start(error):
             raise cli.CommandError(INVALID, f"the run can't start: {error}") from None
         raise
     if sink is not None:
         written(sink, json.dumps(found.to_dict()).encode() + b"\n", args.json)
     return code(found)
+
+
+def _can_not_start(error: BaseException) -> bool:
+    """Whether a run of the search was refused by the system, or by the cluster."""
+    from ftnet.load.cluster import ClusterError
+
+    return isinstance(error, (OSError, ClusterError)) and not isinstance(error, BrokenPipeError)
 
 
 def code(found: FoundRate) -> int:
@@ -111,15 +127,18 @@ def _search(args: argparse.Namespace, checks: list[Check]) -> Search:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Within, SIGTERM is as Ctrl-C, and Ctrl-Z does nothing: it would spoil the probe."""
+    """Within, SIGINT and SIGTERM raise KeyboardInterrupt, also where the shell had them ignored;
+    Ctrl-Z does nothing: it would spoil the probe."""
 
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt),
-        signal.SIGTSTP: signal.signal(signal.SIGTSTP, signal.SIG_IGN),
+    handlers: dict[int, Any] = {
+        signal.SIGINT: interrupt,
+        signal.SIGTERM: interrupt,
+        signal.SIGTSTP: signal.SIG_IGN,
     }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:

@@ -9,10 +9,10 @@ taken to be independent:
   its answers that were faster than the run's quantile is known from its percentiles; how that goes
   up and down gives the standard error of the share, with equally weighted cosines, which allow for
   seconds that are like their neighbours (`inference.ratio`). It is never taken to be less than that
-  of independent requests. What the histogram has at the share plus and minus that error is the
-  quantile's interval (Woodruff, JASA 47, 1952), and the intervals of both runs make that of their
-  quotient (MOVER, Zou and Donner, Statistics in Medicine 27, 2008), with Student's t of as many
-  degrees of freedom as Welch and Satterthwaite give. A quantile is tested when ten requests of
+  of independent requests. What the histogram has at the share plus and minus so much, as logits,
+  is the quantile's interval (Woodruff, JASA 47, 1952), and the intervals of both runs make that of
+  their quotient (MOVER, Zou and Donner, Statistics in Medicine 27, 2008), with Student's t of as
+  many degrees of freedom as Welch and Satterthwaite give. A quantile is tested when ten requests of
   each run lie above it.
 - The *mean*, the *rate* and the *error rate* are ratios of sums over the seconds, which are known
   exactly; their errors likewise.
@@ -28,6 +28,10 @@ All intervals hold together with probability 1 - alpha (Bonferroni), so alpha bo
 that runs that are alike are said to differ in anything. A regression is what is surely worse (its
 interval leaves 0 out) and worse by more than ``max_regression`` of the base's value; an error rate,
 too, so that with a base without errors every sure one is.
+
+Simulated with lognormal times whose level is autoregressive from second to second (0.5, standard
+deviation 2 % and 5 %; 30 and 60 s at 500/s, alpha 0.05) 1 to 3 of 100 pairs of like runs differ in
+anything, 5 of 100 where it is 0.8; the test of each request for itself finds more than half.
 
 It can't know what changes from run to run and not within one: another neighbour on the machine, a
 cold cache. Repeat runs, in turn, and `merge` those of each side; ``max_regression`` should be more
@@ -50,8 +54,10 @@ from ftnet.load.inference import (
     ratio,
     root,
     share_below,
+    share_limits,
     student_limit,
     student_tail,
+    within,
 )
 from ftnet.load.merging import differences
 from ftnet.load.result import Counts, Interval, Result, Step
@@ -187,11 +193,11 @@ def compare(
     if not 0 <= max_regression < math.inf:
         raise ValueError(f"compare: max_regression must be 0 or more, got {max_regression!r}")
     problems, notes = _circumstances(base, now, names, force)
-    fewest = min(len(_seconds(base)), len(_seconds(now)))
-    if fewest < LEAST_SECONDS:
+    short = [name for name, one in zip(names, (base, now), strict=True) if _is_short(one)]
+    if short:
         problems.append(
-            f"only {fewest} seconds were measured: it takes {LEAST_SECONDS}, and better 30, to tell"
-            " a change from chance"
+            f"{' and '.join(short)}: fewer than {LEAST_SECONDS} seconds were measured, and it takes"
+            " those, and better 30, to tell a change from chance"
         )
         return Comparison(
             *names, alpha, max_regression, problems=tuple(problems), notes=tuple(notes)
@@ -225,6 +231,8 @@ def _circumstances(
     problems, notes = [], []
     for name, one in zip(names, (base, now), strict=True):
         problems += [f"{name} is INVALID: {reason}" for reason in one.reasons]
+        if one.percentiles_refused:
+            problems.append(f"{name} has no percentiles: {one.percentiles_refused}")
         if one.interrupted:
             notes.append(f"{name} was interrupted after {one.duration:.1f} s")
     if not base.counts.completed:
@@ -244,12 +252,24 @@ def _circumstances(
 # ---- one run
 
 
-def _seconds(result: Result) -> list[Interval]:
-    """Those that are measured, without the grace after them."""
-    found = [one for one in result.intervals if one.measured]
-    while found and not (found[-1].counts.scheduled or found[-1].counts.answered):
-        found.pop()
-    return found
+def _measured(result: Result) -> list[Interval]:
+    return [one for one in result.intervals if one.measured]
+
+
+def _without_grace(seconds: list[Interval]) -> list[Interval]:
+    """Those before nothing was sent any more."""
+    end = len(seconds)
+    while end and not (seconds[end - 1].counts.scheduled or seconds[end - 1].counts.answered):
+        end -= 1
+    return seconds[:end]
+
+
+def _is_short(result: Result) -> bool:
+    """Whether there are too few seconds, or none of what was counted."""
+    seconds = _measured(result)
+    over = sum(_over(one.counts) for one in seconds), sum(one.response.count for one in seconds)
+    few = len(_without_grace(seconds)) < LEAST_SECONDS
+    return few or not over[0] or (result.response.count > 0 and not over[1])
 
 
 class _Side:
@@ -257,7 +277,7 @@ class _Side:
 
     def __init__(self, result: Result) -> None:
         self.result = result
-        self.seconds = _seconds(result)
+        self.seconds = _measured(result)
         self.curve = Curve(result.response)
         self.effects: dict[float, float] = {}  #: design effects by percent
         self.shares: dict[float, Estimate] = {}  #: up to each quantile
@@ -283,8 +303,9 @@ class _Side:
 
     def rate(self) -> Estimate:
         """Answers a second."""
-        answers = [float(one.counts.answered) for one in self.seconds]
-        found = ratio(answers, [one.seconds for one in self.seconds])
+        seconds = _without_grace(self.seconds)
+        answers = [float(one.counts.answered) for one in seconds]
+        found = ratio(answers, [one.seconds for one in seconds])
         return Estimate(self.result.rate, found.error, found.freedom)
 
     def errors(self, expected: float) -> Estimate:
@@ -349,12 +370,12 @@ class _Test:
 
 def _tests(base: _Side, now: _Side) -> Iterator[_Test]:
     for percent in TESTED:
-        if all(_is_enough(side.result, percent) for side in (base, now)):
+        if _is_enough(percent, base.curve) and _is_enough(percent, now.curve):
             yield _quantile(
                 percent, (base.curve, now.curve), (base.result, now.result),
                 (base.shares[percent], now.shares[percent]),
             )  # fmt: skip
-    if base.result.response.count and now.result.response.count:
+    if base.result.response.sum and now.result.response.sum:
         yield _quotient("mean", "ns", base.mean(), now.mean(), less_is_better=True)
     if base.result.rate and now.result.rate:
         yield _quotient("rate", "1/s", base.rate(), now.rate(), less_is_better=False)
@@ -375,7 +396,7 @@ def _tests_of_step(base: _Side, ours: Step, now: _Side, theirs: Step) -> Iterato
     """As those of the run, by its design effects."""
     curves = Curve(ours.response), Curve(theirs.response)
     for percent in TESTED:
-        if not all(_is_enough(step, percent) for step in (ours, theirs)):
+        if not all(_is_enough(percent, curve) for curve in curves):
             continue
         shares = []
         for side, curve in zip((base, now), curves, strict=True):
@@ -403,8 +424,9 @@ def _expected(wrong: int, of: int) -> float:
     return (wrong + 1) / (of + 2)
 
 
-def _is_enough(found: Result | Step, percent: float) -> bool:
-    return found.response.count * (100 - percent) / 100 >= _ABOVE - 1e-6
+def _is_enough(percent: float, curve: Curve) -> bool:
+    """Whether there are so many samples above that, and it is a time."""
+    return curve.count * (100 - percent) / 100 >= _ABOVE - 1e-6 and curve.at(percent / 100) > 0
 
 
 def _quantile(
@@ -419,8 +441,9 @@ def _quantile(
     def interval(t: float) -> tuple[float, float]:
         lows, highs = [], []
         for curve, middle, of in zip(curves, middles, shares, strict=True):
-            lows.append(middle - _log(curve.at(share - t * of.error)))
-            highs.append(_log(curve.at(share + t * of.error)) - middle)
+            low, high = within(curve, *share_limits(share, t * of.error))
+            lows.append(middle - _log(low))
+            highs.append(_log(high) - middle)
         change = middles[1] - middles[0]
         return (
             math.expm1(change - math.hypot(lows[1], highs[0])),

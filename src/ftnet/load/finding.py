@@ -26,6 +26,7 @@ from ftnet.load.result import Result
 from ftnet.load.run import Run
 
 if TYPE_CHECKING:
+    from ftnet.load.cluster import Cluster
     from ftnet.plan.model import Plan
 
 __all__ = ["FoundRate", "Limit", "Probe", "Watcher", "find_rate"]
@@ -186,6 +187,7 @@ def find_rate(
     probe: float | None = None,
     repeats: int = 3,
     settle: float = 30.0,
+    cluster: Cluster | None = None,
     watcher: Watcher | None = None,
     **options: Any,
 ) -> FoundRate:
@@ -210,8 +212,9 @@ def find_rate(
     ``late_after`` is a tenth of the largest limit if it is not given. After a probe that broke the
     server is waited for, `settle` seconds at most, until it keeps the checks at a low rate.
 
-    The other options are those of `load.run`, but those that say how much is sent. Without
-    ``connections`` there are as many as never are the limit while the checks hold.
+    The probes go out from this process, or from the workers of a `cluster`
+    (`ftnet.load.cluster`). The other options are those of `load.run`, but those that say how much
+    is sent. Without ``connections`` there are as many as never are the limit while the checks hold.
 
     Raises what `load.run` raises for options that can't be. Ctrl-C (KeyboardInterrupt) ends the
     search with what was found so far.
@@ -226,7 +229,7 @@ def find_rate(
         repeats=repeats,
         settle=settle,
         **options,
-    ).found(watcher)
+    ).found(watcher, cluster)
 
 
 # --- what is asked for ------------------------------------------------------------------------
@@ -369,11 +372,13 @@ class Search:
         self._edge = Edge(start, floor, ceiling, tolerance, repeats)
         self._tolerance, self._settle = tolerance, settle
         self._watcher: Watcher = _Nobody()
+        self._cluster: Cluster | None = None
         self._probes: list[Probe] = []
 
-    def found(self, watcher: Watcher | None = None) -> FoundRate:
+    def found(self, watcher: Watcher | None = None, cluster: Cluster | None = None) -> FoundRate:
         """Makes all probes; what they come to."""
         self._watcher = watcher or self._watcher
+        self._cluster = cluster
         limit: Limit | None = None
         try:
             while (rate := self._edge.next()) is not None:
@@ -390,7 +395,7 @@ class Search:
         settled = self._settled() if self._probes and not self._probes[-1].kept else 0.0
         options = self._asked.options(rate, self._asked.seconds(rate))
         self._watcher.begins(rate, options.warmup + (options.duration or 0.0))
-        result = _run(options)
+        result = _run(options, self._cluster)
         if result.interrupted:
             raise _Ended("interrupted")
         made = self._judged(rate, result, settled)
@@ -422,7 +427,7 @@ class Search:
         options = replace(self._asked.options(rate, seconds), warmup=0.0)
         began = monotonic()
         while True:
-            result = _run(options)
+            result = _run(options, self._cluster)
             if result.interrupted:
                 raise _Ended("interrupted")
             if self._asked.holds(result):
@@ -477,9 +482,9 @@ class Search:
                 return
 
 
-def _run(options: Options) -> Result:
+def _run(options: Options, cluster: Cluster | None) -> Result:
     """To its end; KeyboardInterrupt ends it sooner."""
-    under_way = Run(options)
+    under_way = _started(options, cluster)
     try:
         return under_way.result()
     except KeyboardInterrupt:
@@ -487,6 +492,14 @@ def _run(options: Options) -> Result:
         return under_way.result()
     finally:
         under_way.stop()
+
+
+def _started(options: Options, cluster: Cluster | None) -> Run:
+    if cluster is None:
+        return Run(options)
+    from ftnet.load.cluster import ClusterRun
+
+    return ClusterRun(options, cluster)
 
 
 def _no_more_than_late(result: Result) -> bool:

@@ -27,7 +27,7 @@ class Curve:
         filled = [slot for slot, number in enumerate(histogram.counts) if number]
         ends, counts = histogram.values, histogram.counts
         self.count = histogram.count
-        self.lows = [float(ends[slot - 1]) if slot else 0.0 for slot in filled]
+        self.lows = [float(ends[slot - 1]) if slot else -1.0 for slot in filled]
         self.highs = [float(ends[slot]) for slot in filled]
         if filled:
             self.lows[0] = max(self.lows[0], histogram.min - 1.0)
@@ -41,17 +41,13 @@ class Curve:
         if slot == len(self.highs):
             return 1.0
         low, high = self.lows[slot], self.highs[slot]
-        part = max(0.0, (value - low) / (high - low))
+        part = max(0.0, (value - low) / (high - low))  # a slot is at least 1 wide
         return (self.below[slot] + part * (self.below[slot + 1] - self.below[slot])) / self.count
 
     def at(self, share: float) -> float:
-        """The value up to which this share is; 0 below all, infinite above all."""
-        if share <= 0:
-            return 0.0
-        if share >= 1:
-            return math.inf
-        wanted = share * self.count
-        slot = bisect_left(self.below, wanted) - 1
+        """The value up to which this share is."""
+        wanted = min(max(share, 0.0), 1.0) * self.count
+        slot = max(bisect_left(self.below, wanted), 1) - 1
         part = (wanted - self.below[slot]) / (self.below[slot + 1] - self.below[slot])
         return self.lows[slot] + part * (self.highs[slot] - self.lows[slot])
 
@@ -63,6 +59,12 @@ class Distances:
     greatest: float  #: of the distribution functions (Kolmogorov), 0 to 1
     upper: float  #: that from the median up
     area: float  #: between the distribution functions (Wasserstein), in the values' unit
+
+
+def within(curve: Curve, least: float, most: float) -> tuple[float, float]:
+    """The values up to which these shares are; 0 and infinite where not one value is beyond."""
+    low = curve.at(least) if least * curve.count >= 1 else 0.0
+    return low, curve.at(most) if (1 - most) * curve.count >= 1 else math.inf
 
 
 def distances(one: Curve, other: Curve) -> Distances:
@@ -94,6 +96,13 @@ def share_below(second: Summary, whole: Curve, share: float) -> float:
     left, right = ranks[after - 1], ranks[after]
     part = (share - left) / (right - left)
     return levels[after - 1] + part * (levels[after] - levels[after - 1])
+
+
+def share_limits(share: float, error: float) -> tuple[float, float]:
+    """A share less and more its error, on the scale of logits, which stay within 0 and 1."""
+    logit = math.log(share / (1 - share))
+    size = min(error / (share * (1 - share)), 500.0)
+    return 1 / (1 + math.exp(size - logit)), 1 / (1 + math.exp(-size - logit))
 
 
 # ---- errors of what comes second after second

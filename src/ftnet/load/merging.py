@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from math import floor
 from typing import Any
@@ -21,6 +21,7 @@ from ftnet.load.result import (
     Step,
     Summary,
     Verdict,
+    Worker,
 )
 
 __all__ = ["differences", "merge"]
@@ -71,7 +72,7 @@ def merge(results: Sequence[Result], names: Sequence[str] = (), *, force: bool =
         plan=results[0].plan,
         iterations=_iterations(results),
         steps=_steps(results),
-        workers=tuple(worker for one in results for worker in one.workers),
+        workers=tuple(worker for one in results for worker in _workers(one, began)),
     )
 
 
@@ -179,6 +180,13 @@ def _step(parts: Sequence[Step]) -> Step:
         phases=_phases([part.phases for part in parts]),
         checks=checks,
     )
+
+
+def _workers(result: Result, began: float) -> Iterator[Worker]:
+    """Their times counted from `began`."""
+    shift = result.started - result.warmup - began
+    for one in result.workers:
+        yield one if one.lost_at is None else replace(one, lost_at=one.lost_at + shift)
 
 
 def _verdicts(parts: Iterable[Sequence[Verdict]], names: Sequence[str]) -> tuple[Verdict, ...]:

@@ -1,8 +1,9 @@
 """What monitoring is told of a run, whatever protocol tells it: names, units and values.
 
 Counters and distributions are of the measured part so far, gauges of the last interval, warm-up
-included. What requests are counted by has the label ``step``, the name of a plan's step; it is
-empty in a run on one URL. Sums over the labels are what the result says, to the last request.
+included. What there is of a plan's steps has names of its own, with "step" before them, and the
+label ``step``: an action is counted by itself and in its step, so the sum of all is not the whole.
+Sums over the other labels are what the result says, to the last request.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
@@ -98,47 +99,48 @@ def metrics_of(books: Books, last: Interval | None, running: bool) -> Iterator[M
     yield from _distributions(books)
 
 
-def _by_step(books: Books) -> dict[str, Tally]:
-    return books.steps or {"": books.total}
+def _views(books: Books) -> Iterator[tuple[str, Labels, Mapping[Labels, Tally]]]:
+    """Of the whole, and of a plan's steps: before the name, labels, and what was counted."""
+    yield "", (), {(): books.total}
+    if books.steps:
+        yield "step.", ("step",), {(step,): tally for step, tally in books.steps.items()}
 
 
 def _counters(books: Books) -> Iterator[Metric]:
-    tallies = _by_step(books)
-    counts = {step: counts_of(tally) for step, tally in tallies.items()}
-    for name, text in _REQUESTS.items():
-        numbers: dict[Labels, float] = {(step,): getattr(of, name) for step, of in counts.items()}
-        yield Metric(f"requests.{name}", "{request}", text, "counter", ("step",), numbers)
-    yield Metric(
-        "responses", "{response}", "Whole responses by status", "counter", ("step", "status"),
-        {
-            (step, str(status)): number
-            for step, tally in tallies.items()
-            for status, number in tally.statuses().items()
-        },
-    )  # fmt: skip
-    yield Metric(
-        "responses.wrong", "{response}", "Whole responses with something else than expected",
-        "counter", ("step", "what"),
-        {
-            (step, what): getattr(of, f"wrong_{what}")
-            for step, of in counts.items()
-            for what in _WRONG
-        },
-    )  # fmt: skip
-    yield Metric(
-        "errors", "{request}", "Requests without a whole response, by kind", "counter",
-        ("step", "error"),
-        {
-            (step, failure.name): failure.count
-            for step, tally in tallies.items()
-            for failure in failures_of(tally)
-        },
-    )  # fmt: skip
-    for name, text in (("sent", "Bytes of requests"), ("received", "Bytes of responses")):
-        numbers = {(step,): getattr(of, f"bytes_{name}") for step, of in counts.items()}
-        yield Metric(f"data.{name}", "By", text, "counter", ("step",), numbers)
+    for prefix, labels, tallies in _views(books):
+        for metric in _of_requests(labels, tallies):
+            yield replace(metric, name=prefix + metric.name)
     yield from _of_the_generator(books)
     yield from _of_the_plan(books)
+
+
+def _of_requests(labels: Labels, tallies: Mapping[Labels, Tally]) -> Iterator[Metric]:
+    counts = {key: counts_of(tally) for key, tally in tallies.items()}
+    for name, text in _REQUESTS.items():
+        numbers: dict[Labels, float] = {key: getattr(of, name) for key, of in counts.items()}
+        yield Metric(f"requests.{name}", "{request}", text, "counter", labels, numbers)
+    for name, text in (("sent", "Bytes of requests"), ("received", "Bytes of responses")):
+        numbers = {key: getattr(of, f"bytes_{name}") for key, of in counts.items()}
+        yield Metric(f"data.{name}", "By", text, "counter", labels, numbers)
+    numbers = {
+        (*key, what): getattr(of, f"wrong_{what}") for key, of in counts.items() for what in _WRONG
+    }
+    text = "Whole responses with something else than expected"
+    yield Metric("responses.wrong", "{response}", text, "counter", (*labels, "what"), numbers)
+    numbers = {
+        (*key, str(status)): number
+        for key, tally in tallies.items()
+        for status, number in tally.statuses().items()
+    }
+    text = "Whole responses by status"
+    yield Metric("responses", "{response}", text, "counter", (*labels, "status"), numbers)
+    numbers = {
+        (*key, failure.name): failure.count
+        for key, tally in tallies.items()
+        for failure in failures_of(tally)
+    }
+    text = "Requests without a whole response, by kind"
+    yield Metric("errors", "{request}", text, "counter", (*labels, "error"), numbers)
 
 
 def _of_the_generator(books: Books) -> Iterator[Metric]:
@@ -161,16 +163,14 @@ def _of_the_plan(books: Books) -> Iterator[Metric]:
         text = f"Iterations of the plan: {name}"
         number = getattr(counts, name)
         yield Metric(f"iterations.{name}", "{iteration}", text, "counter", (), {(): number})
-    yield Metric(
-        "checks", "{check}", "Expectations of steps, by whether they held", "counter",
-        ("step", "check", "held"),
-        {
-            (step, text, held): number
-            for step, by_text in books.checks.items()
-            for text, numbers in by_text.items()
-            for held, number in zip(("true", "false"), numbers, strict=True)
-        },
-    )  # fmt: skip
+    numbers: dict[Labels, float] = {
+        (step, check, held): number
+        for step, by_text in books.checks.items()
+        for check, both in by_text.items()
+        for held, number in zip(("true", "false"), both, strict=True)
+    }
+    text = "Expectations of steps, by whether they held"
+    yield Metric("step.checks", "{check}", text, "counter", ("step", "check", "held"), numbers)
 
 
 def _gauges(last: Interval | None, running: bool) -> Iterator[Metric]:
@@ -190,28 +190,33 @@ def _gauges(last: Interval | None, running: bool) -> Iterator[Metric]:
 
 
 def _distributions(books: Books) -> Iterator[Metric]:
-    tallies = _by_step(books)
+    for prefix, labels, tallies in _views(books):
+        for metric in _of_times(labels, tallies):
+            yield replace(metric, name=prefix + metric.name)
+    late = books.total.lateness
+    text = "How much later than it could have been a request was sent, by the generator's fault"
+    yield Metric("lateness", "s", text, "buckets", (), histograms={(): late or Histogram()})
+
+
+def _of_times(labels: Labels, tallies: Mapping[Labels, Tally]) -> Iterator[Metric]:
     for name, span, text in (
         ("response.duration", "total", "From when a request was due to the end of the response"),
         ("service.duration", "service", "From when a request was sent to the end of the response"),
     ):
-        found: dict[Labels, Histogram] = {
-            (step, status): histogram
-            for step, tally in tallies.items()
+        found = {
+            (*key, status): histogram
+            for key, tally in tallies.items()
             for status, histogram in sorted(tally.histograms(span).items())
             if status != "failed"
         }
-        yield Metric(name, "s", text, "buckets", ("step", "class"), histograms=found)
-    late = books.total.lateness
-    text = "How much later than it could have been a request was sent, by the generator's fault"
-    yield Metric("lateness", "s", text, "buckets", (), histograms={(): late or Histogram()})
-    phases: dict[Labels, Histogram] = {
-        (step, phase): by_class["all"]
-        for step, tally in tallies.items()
+        yield Metric(name, "s", text, "buckets", (*labels, "class"), histograms=found)
+    phases = {
+        (*key, phase): by_class["all"]
+        for key, tally in tallies.items()
         for phase, by_class in phases_of(tally).items()
     }
     text = "Time of requests in each phase; total is all of it, of failed ones, too"
-    yield Metric("phase.duration", "s", text, "sums", ("step", "phase"), histograms=phases)
+    yield Metric("phase.duration", "s", text, "sums", (*labels, "phase"), histograms=phases)
 
 
 def up_to(histogram: Histogram, borders: Sequence[float]) -> list[int]:

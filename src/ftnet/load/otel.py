@@ -166,12 +166,10 @@ def _about(options: Options) -> dict[str, Any]:
 
 
 def _attributes(metric: Metric, labels: Labels) -> dict[str, Any]:
-    """The labels by their names in OpenTelemetry; without that of a step where there is none."""
-    named = zip(metric.labels, labels, strict=True)
+    """The labels by their names in OpenTelemetry."""
     return {
         _NAMES.get(name, f"ftnet.load.{name}"): int(value) if name == "status" else value
-        for name, value in named
-        if value
+        for name, value in zip(metric.labels, labels, strict=True)
     }
 
 

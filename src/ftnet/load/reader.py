@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import IO, Annotated, Any, Literal, TypeAlias
+from typing import IO, Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -32,6 +32,7 @@ __all__ = ["KeptOptions", "read"]
 
 _FAMILY, _, _VERSION = FORMAT.rpartition("/")
 
+T = TypeVar("T")
 _Number: TypeAlias = Annotated[float, Meta(ge=0)]
 _Whole: TypeAlias = Annotated[int, Meta(ge=0)]
 
@@ -69,10 +70,25 @@ def read(source: str | os.PathLike[str] | IO[bytes] | IO[str]) -> Result:
 def from_dict(document: Mapping[str, Any]) -> Result:
     """See `Result.from_dict`."""
     _check_format(document)
+    return _converted(document, _Result).made()
+
+
+def _converted(value: object, kind: type[T], key: str = "") -> T:
+    """A value of this kind. ValueError names the key within it, or `key` itself."""
     try:
-        return msgspec.convert(document, _Result, dec_hook=_special, str_keys=True).made()
+        return msgspec.convert(value, kind, dec_hook=_special, str_keys=True)
     except msgspec.ValidationError as error:
-        raise ValueError(_by_key(str(error))) from error
+        raise ValueError(_by_key(str(error), key)) from error
+
+
+def _phases(kept: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, dict[str, Histogram]]:
+    return {
+        phase: {
+            name: _converted(value, Histogram, f"{key}.{phase}.{name}")
+            for name, value in by_class.items()
+        }
+        for phase, by_class in kept.items()
+    }
 
 
 def _check_format(document: object) -> None:
@@ -85,12 +101,13 @@ def _check_format(document: object) -> None:
         raise ValueError(f"format is {said!r:.40}, and this ftnet reads {FORMAT!r}; a newer may")
 
 
-def _by_key(message: str) -> str:
-    """The key first, as a person writes it: "counts.sent: Expected `int`, got `str`"."""
+def _by_key(message: str, of: str = "") -> str:
+    """The key first, as a person writes it: "counts.sent: Expected `int`, got `str`"; `of`: what
+    it is a key of."""
     reason, at, path = message.rpartition(" - at `")
     if not at:
-        return message
-    key = path.rstrip("`").removeprefix("$").removeprefix(".")
+        reason, path = message, ""
+    key = f"{of}{path.rstrip('`').removeprefix('$')}".removeprefix(".")
     return f"{key}: {reason}" if key else reason
 
 
@@ -236,17 +253,18 @@ class _Interval(msgspec.Struct, frozen=True):
 
 
 class _Step(msgspec.Struct, frozen=True):
-    kind: Literal["http", "upload", "download", "websocket", "tcp", "udp", "python"]
+    kind: str
     counts: _Counts
     errors: tuple[_Failure, ...]
     statuses: dict[_Whole, _Whole]
     service: Histogram
     response: Histogram
-    phases: dict[str, dict[str, Histogram]]
+    phases: dict[str, dict[str, Any]]  # of histograms, whose keys errors name
     checks: dict[str, tuple[_Whole, _Whole]]
 
-    def made(self) -> Step:
+    def made(self, key: str) -> Step:
         given = msgspec.structs.asdict(self)
+        given["phases"] = _phases(self.phases, f"{key}.phases")
         given["counts"] = self.counts.made()
         given["errors"] = tuple(one.made() for one in self.errors)
         return Step(**given)
@@ -339,10 +357,10 @@ class _Result(msgspec.Struct, frozen=True):
     service: Histogram
     response: Histogram
     lateness: Histogram
-    phases: dict[str, dict[str, Histogram]]
+    phases: dict[str, dict[str, Any]]  # of histograms, whose keys errors name
     plan: str | None
     iterations: _Counts | None
-    steps: dict[str, _Step]
+    steps: dict[str, Any]  # likewise
     intervals: tuple[_Interval, ...]
     workers: tuple[_Worker, ...] = ()
 
@@ -353,7 +371,11 @@ class _Result(msgspec.Struct, frozen=True):
         given["errors"] = tuple(one.made() for one in self.errors)
         given["plan"] = self.plan or ""
         given["iterations"] = self.iterations and self.iterations.made()
-        given["steps"] = {name: step.made() for name, step in self.steps.items()}
+        given["phases"] = _phases(self.phases, "phases")
+        given["steps"] = {
+            name: _converted(step, _Step, f"steps.{name}").made(f"steps.{name}")
+            for name, step in self.steps.items()
+        }
         given["intervals"] = tuple(one.made() for one in self.intervals)
         given["workers"] = tuple(one.made() for one in self.workers)
         return Result(**given)

@@ -209,7 +209,7 @@ def _busy(result: Result) -> Iterator[Verdict]:
             yield Verdict(
                 "cpu",
                 f"worker {number} used {used:.0%} of a core: answers waited for the generator",
-                "lower the rate or the connections, or use more workers on further cores",
+                f"lower the rate or the connections, or use {_more(result.options)} on other cores",
             )
 
 
@@ -252,8 +252,13 @@ def _late(result: Result) -> Iterator[Verdict]:
             "late",
             f"{share:.1%} of the requests were sent more than"
             f" {result.options.late_after * 1e3:g} ms later than they could have been",
-            "lower the rate, use more workers, or keep other work off this machine",
+            f"lower the rate, use {_more(result.options)}, or keep other work off this machine",
         )
+
+
+def _more(options: Options) -> str:
+    """What spreads the work: a plan's is in one thread."""
+    return "more workers" if options.plan is None else "more processes (--local-workers)"
 
 
 def share_up_to(histogram: Histogram, ns: int) -> float:

@@ -26,6 +26,66 @@ _STATIC_ENDINGS: Final = (
 _LEAST_THINK: Final = 0.01  # s; shorter gaps are the browser's own
 
 
+# --- as much of HAR 1.2 as is needed, and what Chrome adds; `to_har` of ftnet adds _encoding ----
+
+
+class _Pair(msgspec.Struct):
+    name: str
+    value: str = ""
+
+
+class _Param(msgspec.Struct):
+    name: str
+    value: str | None = None
+    fileName: str | None = None
+
+
+class _Post(msgspec.Struct):
+    mimeType: str | None = None
+    text: str | None = None
+    params: list[_Param] | None = None
+    encoding: str | None = msgspec.field(name="_encoding", default=None)
+
+
+class _Request(msgspec.Struct):
+    method: str
+    url: str
+    headers: list[_Pair] = []
+    postData: _Post | None = None
+    bodySize: float | None = None
+
+
+class _Content(msgspec.Struct):
+    mimeType: str | None = None
+
+
+class _Response(msgspec.Struct):
+    status: int = 0
+    redirectURL: str | None = None
+    content: _Content | None = None
+
+
+class _Entry(msgspec.Struct):
+    request: _Request
+    response: _Response
+    startedDateTime: str = ""
+    time: float | None = None
+    kind: str | None = msgspec.field(name="_resourceType", default=None)
+    cached: Any = msgspec.field(name="_fromCache", default=None)
+
+    def __str__(self) -> str:
+        url = self.request.url
+        return f"{self.request.method} {url if len(url) <= 60 else url[:57] + '...'}"
+
+
+class _Log(msgspec.Struct):
+    entries: list[_Entry]
+
+
+class _Har(msgspec.Struct):
+    log: _Log
+
+
 def from_har(
     path: str | os.PathLike[str],
     *,
@@ -43,19 +103,16 @@ def from_har(
     ``left_out``. `PlanError` says what is wrong with the file.
     """
     left: LeftOut = [] if left_out is None else left_out
-    taken: list[tuple[Asked, dict[str, Any]]] = []
-    for number, entry in enumerate(_entries(os.fspath(path), read_text(path)), 1):
-        try:
-            reason = _reason_against(entry, hosts, static)
-            asked = None if reason else _asked(entry)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            wrong = f"entry {number} is none of HAR 1.2: {type(error).__name__}: {error}"
-            raise PlanError([Problem(os.fspath(path), 0, "", wrong)]) from None
-        if asked is None:
-            left.append(f"{_told(entry)}: {reason}")
+    taken: list[tuple[Asked, _Entry]] = []
+    for entry in _entries(os.fspath(path), read_text(path)):
+        reason = _reason_against(entry, hosts, static)
+        if reason:
+            left.append(f"{entry}: {reason}")
             continue
-        if asked.body is None and _has_body(entry):
-            left.append(f"the body of {_told(entry)}: it is not text, or was not kept")
+        asked = _asked(entry)
+        request = entry.request
+        if asked.body is None and (request.postData or (request.bodySize or 0) > 0):
+            left.append(f"the body of {entry}: it is not text, or was not kept")
         taken.append((asked, entry))
     taken.sort(key=lambda one: _begun(one[1]))
     left += _credentials([asked for asked, _ in taken]) if not credentials else []
@@ -76,104 +133,88 @@ def _credentials(asked: list[Asked]) -> list[str]:
     return out
 
 
-def _entries(path: str, text: str) -> list[dict[str, Any]]:
+def _entries(path: str, text: str) -> list[_Entry]:
     try:
-        entries = msgspec.json.decode(text)["log"]["entries"]
-        if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
-            return entries
-        reason = "log.entries must be a list of objects"
+        return msgspec.json.decode(text, type=_Har).log.entries
+    except msgspec.ValidationError as error:
+        reason = f"is no HAR file: {error}"
     except (msgspec.DecodeError, RecursionError) as error:
         reason = f"is no JSON: {error}"
-    except (KeyError, TypeError):
-        reason = "is no HAR file: there is no log.entries"
     raise PlanError([Problem(path, 0, "", reason)])
 
 
-def _reason_against(entry: dict[str, Any], hosts: Collection[str], static: bool) -> str:
+def _reason_against(entry: _Entry, hosts: Collection[str], static: bool) -> str:
     """Why an entry is left out; "" when it is not."""
-    request = entry["request"]
-    parts = urlsplit(request["url"])
-    kind = entry.get("_resourceType", "")
+    try:
+        parts = urlsplit(entry.request.url)
+    except ValueError as error:
+        return f"its URL is none: {error}"
     if parts.scheme not in ("http", "https"):
         return f"{parts.scheme or 'no scheme'} is not sent as a request"
-    if request["method"].upper() == "CONNECT":
+    if entry.request.method.upper() == "CONNECT":
         return "CONNECT makes a tunnel"
-    if kind == "websocket":
+    if entry.kind == "websocket":
         return "a WebSocket"
     if hosts and parts.hostname not in {host.lower() for host in hosts}:
         return "another host"
-    if kind == "preflight":
+    if entry.kind == "preflight":
         return "the browser's question before another request"
-    if entry.get("_fromCache"):
+    if entry.cached:
         return "it came from the browser's cache"
-    if not entry.get("response", {}).get("status"):
+    if not entry.response.status:
         return "it was not answered"
-    if not static and _is_static(entry, kind, parts.path):
-        return "static"
-    return ""
+    return "static" if not static and _is_static(entry, parts.path) else ""
 
 
-def _is_static(entry: dict[str, Any], kind: str, path: str) -> bool:
-    mime = entry["response"].get("content", {}).get("mimeType", "").lower()
-    if kind in _STATIC_TYPES or mime.startswith(_STATIC) or "javascript" in mime:
+def _is_static(entry: _Entry, path: str) -> bool:
+    content = entry.response.content
+    mime = (content.mimeType or "").lower() if content else ""
+    if entry.kind in _STATIC_TYPES or mime.startswith(_STATIC) or "javascript" in mime:
         return True
     return path.lower().endswith(_STATIC_ENDINGS)
 
 
-def _asked(entry: dict[str, Any]) -> Asked:
-    request, status = entry["request"], entry["response"]["status"]
-    header = [(one["name"], one["value"]) for one in request.get("headers", [])]
-    asked = Asked(request["url"], request["method"].upper(), header, _text_of(request))
-    kind = (request.get("postData") or {}).get("mimeType")
+def _asked(entry: _Entry) -> Asked:
+    request, status = entry.request, entry.response.status
+    header = [(one.name, one.value) for one in request.headers]
+    asked = Asked(request.url, request.method.upper(), header, _text_of(request.postData))
+    kind = request.postData.mimeType if request.postData else None
     if asked.body is not None and kind and not asked.content_type():
         asked.header.append(("Content-Type", kind))
-    if 300 <= status < 400 and entry["response"].get("redirectURL"):
+    if 300 <= status < 400 and entry.response.redirectURL:
         asked.given["follow"] = False  # where it leads to is an entry of its own
     if status >= 400:
         asked.given["expect"] = {"status": status}
     return asked
 
 
-def _text_of(request: dict[str, Any]) -> str | None:
-    post = request.get("postData")
-    if not post or post.get("_encoding") == "base64" or post.get("encoding") == "base64":
+def _text_of(post: _Post | None) -> str | None:
+    """The body; None without, and for one that is not text."""
+    if post is None or post.encoding == "base64":
         return None
-    if post.get("text"):
-        return str(post["text"])
-    if post.get("params"):
-        pairs = [(one["name"], one.get("value", "")) for one in post["params"]]
-        files = any(one.get("fileName") for one in post["params"])
-        return None if files else urlencode(pairs)
-    return None
-
-
-def _has_body(entry: dict[str, Any]) -> bool:
-    request = entry["request"]
-    return bool(request.get("postData")) or request.get("bodySize", 0) > 0
-
-
-def _told(entry: dict[str, Any]) -> str:
-    url = str(entry["request"]["url"])
-    return f"{entry['request']['method']} {url if len(url) <= 60 else url[:57] + '...'}"
+    if post.text or not post.params:
+        return post.text or None
+    if any(one.fileName for one in post.params):
+        return None
+    return urlencode([(one.name, one.value or "") for one in post.params])
 
 
 # --- times ------------------------------------------------------------------------------------
 
 
-def _begun(entry: dict[str, Any]) -> float:
+def _begun(entry: _Entry) -> float:
     """Seconds since the Unix epoch; 0 where the entry does not tell."""
     try:
-        return datetime.fromisoformat(entry["startedDateTime"]).timestamp()
-    except (KeyError, TypeError, ValueError):
+        return datetime.fromisoformat(entry.startedDateTime).timestamp()
+    except (ValueError, OverflowError):
         return 0.0
 
 
-def _add_think(taken: list[tuple[Asked, dict[str, Any]]]) -> None:
+def _add_think(taken: list[tuple[Asked, _Entry]]) -> None:
     """To each, the time from its end, and of all before, to the next one's start."""
     over = 0.0
     for (asked, entry), (_, following) in itertools.pairwise(taken):
-        spent = entry.get("time")
-        over = max(over, _begun(entry) + (spent / 1000 if isinstance(spent, (int, float)) else 0))
+        over = max(over, _begun(entry) + (entry.time or 0) / 1000)
         gap = round(_begun(following) - over, 3)
         if _begun(entry) and gap >= _LEAST_THINK:
             asked.given["think"] = gap

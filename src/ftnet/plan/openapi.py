@@ -46,14 +46,20 @@ def from_openapi(
     """
     name = os.fspath(path)
     document = _Document(name, _loaded(name, read_text(path)))
-    base = (base_url or document.server()).rstrip("/")
     steps: list[Http] = []
     problems = []
-    for key, operation in document.operations():
-        try:
-            steps.append(operation.step(base))
-        except _Lacks as reason:
-            problems.append(Problem(name, 0, key, str(reason)))
+    try:
+        base = (base_url or document.server()).rstrip("/")
+        for key, operation in document.operations():
+            try:
+                steps.append(operation.step(base))
+            except _Lacks as reason:
+                problems.append(Problem(name, 0, key, str(reason)))
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        if isinstance(error, PlanError):
+            raise
+        wrong = f"is not as OpenAPI 3 has it: {type(error).__name__}: {error}"
+        raise PlanError([Problem(name, 0, "", wrong)]) from None
     if problems and (left_out is None or not steps):
         raise PlanError(problems)
     if left_out is not None:

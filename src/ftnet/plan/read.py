@@ -330,7 +330,7 @@ class _Reader:
             elif value is not None or key == "json":
                 self._field(kind, key, value, path, out)
         for name, field in fields.items():
-            if field.required and name not in given:
+            if field.required and given.get(name) is None:
                 takes = RULES[name].takes if name in RULES else "at least one"
                 self._problems.add(path, f"{name} is missing: {takes}")
         if len(self._problems) > before:

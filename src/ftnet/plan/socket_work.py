@@ -188,7 +188,7 @@ class Talk:
         cause = error.cause
         code = cause.code if cause is not None and cause.code > 0 else 0
         if not code:
-            code = _TIMEOUT if error.errno == Errno.TIMEOUT else _REFUSED
+            code = _CODES.get(error.errno, _REFUSED)
         text = cause.text if cause is not None else error.errMsg
         self.fail(code, 0 if cause is None else cause.os_errno, text)
 
@@ -325,6 +325,17 @@ class Talk:
     status = 0  #: of HTTP
 
 
+#: What failures of sockets are among those of requests.
+_CODES: Final = {
+    Errno.TIMEOUT: _TIMEOUT,
+    Errno.CONNECT: 7,
+    Errno.SOCKET_CONNECT: 7,
+    Errno.SOCKET_INTERFACE: 7,
+    Errno.DNS: 6,
+    Errno.SOCKET_ADDRESS: 6,
+    Errno.TLS: 35,
+    Errno.INTERRUPTED: _BROKEN,
+}
 _SPANS: Final = (
     ("dns", "dns_start", "dns_end"),
     ("connect", "connect_start", "connect_end"),
