@@ -263,7 +263,8 @@ def target(result: Result) -> float:
     """Requests that were due a second, on average; 0.0 in the closed model."""
     if not result.options.open_model or not result.duration:
         return 0.0
-    return result.counts.scheduled / result.duration
+    lost = 0 if result.iterations else sum(one.missing or 0 for one in result.workers)
+    return (result.counts.scheduled + lost) / result.duration
 
 
 def summary_rows(result: Result) -> list[tuple[str, str, str]]:

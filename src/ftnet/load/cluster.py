@@ -173,8 +173,9 @@ class Cluster:
             import distributed
         except ImportError as error:
             raise ClusterError(f"{error}: pip install 'ftnet[cluster]'") from error
+        for name in ("distributed", "distributed.client"):  # what matters of it is in the result
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         if address is None:
-            logging.getLogger("distributed").setLevel(logging.CRITICAL)  # of what goes on in here
             self._scheduler = await distributed.Scheduler(
                 host="127.0.0.1", port=0, dashboard=False, dashboard_address=":0"
             )
@@ -196,11 +197,13 @@ class Cluster:
             ) from None
 
     async def _disconnect(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-        if self._scheduler is not None:
-            await self._scheduler.close()
-        await asyncio.gather(*(asyncio.to_thread(_reap, one) for one in self._processes))
+        """Whatever state the cluster is in: the processes that this one started end."""
+        try:
+            for end in filter(None, (self._client, self._scheduler)):
+                # dask raises when it is left in the middle of something; nobody waits for that
+                await asyncio.gather(asyncio.wait_for(end.close(), _LEAVE), return_exceptions=True)
+        finally:
+            await asyncio.gather(*(asyncio.to_thread(_reap, one) for one in self._processes))
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
             task.cancel()
@@ -378,11 +381,10 @@ class ClusterShare:
 
     def _end(self) -> int:
         """The end of the measured part, as far as it is known."""
-        known = self._ended_at()
-        left = any(not member.lost for member in self._members)
-        if known is not None and (left or self.stopped):
+        known, planned = self._ended_at(), self._planned_end()
+        if known is not None and (self.stopped or not all(one.lost for one in self._members)):
             return known
-        return min(self._planned_end(), clock())
+        return planned if planned != _NEVER else clock()
 
     # --- before the start -----------------------------------------------------------------------
 
@@ -534,15 +536,16 @@ class ClusterShare:
     async def _looked_for(self, member: _Member, error: OSError) -> str:
         """It could not be reached: is it there at all? The scheduler may know a little later."""
         for _ in range(_LOOKS):
+            silent = (clock() - member.heard) / 1e9
+            if silent > SILENCE:
+                return f"it can't be reached: {error}"
             try:
-                known = await asyncio.wait_for(self._cluster.known(), SILENCE)
-            except OSError as unknown:
-                known, error = {member.address: ""}, unknown
+                known = await asyncio.wait_for(self._cluster.known(), SILENCE - silent)
+            except OSError:
+                return "the scheduler can't be reached"
             if member.address not in known:
                 return "its process ended, or its connection broke"
             await asyncio.sleep(_AGAIN)
-        if clock() - member.heard > SILENCE * 1e9:
-            return f"it can't be reached: {error}"
         return ""
 
     def _take(self, member: _Member, told: remote.Told) -> None:
