@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
 import random
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -315,6 +317,21 @@ def test_rates_that_hold_now_and_then_are_a_range(server: Arithmetic) -> None:
     assert "; it is not clear-cut: held in 1 of 3 probes at " in str(found)
 
 
+@pytest.mark.parametrize(("least", "word"), [(1590, "FOUND"), (1500, "UNCLEAR")])
+def test_a_blurred_edge_is_found_as_long_as_it_is_narrow(
+    server: Arithmetic, capsys: pytest.CaptureFixture[str], least: int, word: str
+) -> None:
+    blurred = itertools.cycle([True, False])
+
+    def now_and_then(options: Options) -> dict[str, Any]:
+        between = least < (options.rate or 0) <= 1600
+        return {"response": SLOW} if between and next(blurred) else {}
+
+    server.changes = now_and_then
+    assert command("-q", "--find-rate", "p99<50ms") == 0
+    assert f"\n{word}  1,5" in capsys.readouterr().out
+
+
 def test_ctrl_c_ends_it_with_what_was_found(server: Arithmetic) -> None:
     def interrupted(options: Options) -> dict[str, Any]:
         if options.rate == 800:
@@ -412,6 +429,28 @@ def test_exit_codes(server: Arithmetic, capsys: pytest.CaptureFixture[str]) -> N
     server.changes = lambda options: {"interrupted": True}
     assert command("--find-rate", "p99<50ms") == 130
     assert "\nINTERRUPTED  no rate" in capsys.readouterr().out
+
+
+class Terminal(io.StringIO):
+    """One that can redraw a line."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_what_is_under_way(
+    server: Arithmetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert command("--find-rate", "p99<50ms") == 0
+    shown = terminal.getvalue()
+    assert "\r\x1b[K3,200/s for 6 s ...\r\x1b[K       3,200  broke " in shown
+    assert "\r\x1b[Kthe server recovers ...\r\x1b[K2,400/s for 6 s ..." in shown
 
 
 def test_quiet_and_silent(server: Arithmetic, capsys: pytest.CaptureFixture[str]) -> None:

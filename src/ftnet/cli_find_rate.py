@@ -240,7 +240,14 @@ def headword(found: FoundRate) -> str:
         return "BROKEN"
     if found.limit in ("unanswered", "unsettled"):
         return "STOPPED"
-    return "FOUND" if found.clear else "UNCLEAR"
+    return "FOUND" if found.clear or _narrow(found) else "UNCLEAR"
+
+
+def _narrow(found: FoundRate) -> bool:
+    """Whether the rates that hold now and then are no more than a step beside the edge."""
+    if found.low is None or found.high is None:
+        return False
+    return found.high.rate <= found.low.rate * (1 + 2 * found.tolerance)
 
 
 def _of_rate(found: FoundRate, one: Tried) -> str:
