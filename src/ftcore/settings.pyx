@@ -42,6 +42,21 @@ cdef curl_slist *slist(lines) except? NULL:
     return made
 
 
+cdef curl_slist *last_lines(bytes block, int count) except? NULL:
+    """So many lines of a header block, with or without its end, as libcurl takes them."""
+    cdef const char *text = block
+    cdef Py_ssize_t end = len(block), start
+    cdef int found = 0
+    if block.endswith(b"\r\n\r\n"):
+        end -= 2
+    start = end
+    while found < count and start > 0:
+        start -= 1
+        if start == 0 or text[start - 1] == c"\n":
+            found += 1
+    return slist(block[start:end].split(b"\r\n")[:-1]) if count else NULL
+
+
 cdef class Settings:
     """What a Client is set to.
 
@@ -169,11 +184,11 @@ cdef class Template:
         can't serve it."""
         return b"" if self.c.asking == NULL else self.c.asking[:self.c.asking_length]
 
-    def varied(self, bytes url not None, bytes asked not None, tuple lines=()):
+    def varied(self, bytes url not None, bytes asked not None, int own):
         """The same to another URL of the same origin, whose header block is `asked`, as `Template`
-        writes it from the URL and the header `lines`."""
-        cdef Template made = Template.__new__(Template, url, lines=lines)
-        cdef curl_slist *headers = made.c.headers
+        writes it; the last `own` lines of it are those that it was given."""
+        cdef Template made = Template.__new__(Template, url)
+        cdef curl_slist *headers = last_lines(asked, own)
         cdef unsigned long long id = made.c.id
         made.c = self.c
         made.c.id = id

@@ -76,6 +76,7 @@ cdef class Tally:
         self, Phases of, int status, int64_t due, int64_t ready, int64_t late_after, int64_t end,
         int wrong, bint is_open, bint counted, Tally also) except -1
     cpdef int begun(self, Tally also) except -1
+    cpdef int iterated(self, int64_t due, int64_t began, int64_t at, bint broken) except -1
     cpdef int failed(
         self, Phases of, int outcome, long os_errno, str detail, int64_t due, int64_t ready,
         int64_t now, int64_t late_after, bint is_open) except -1

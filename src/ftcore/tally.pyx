@@ -199,6 +199,17 @@ cdef class Tally:
         tally_record(self.t, TALLY_FAILED, spans)
         return 0
 
+    cpdef int iterated(self, int64_t due, int64_t began, int64_t at, bint broken) except -1:
+        """Counts an iteration of a plan that is over; all times in ns."""
+        cdef int64_t spans[TALLY_SPANS]
+        tally_clear_spans(spans)
+        spans[TALLY_TOTAL] = max(at - due, 0)
+        spans[TALLY_SERVICE] = max(at - began, 0)
+        self.t.counts[TALLY_SENT] += 1
+        self.t.counts[TALLY_FAILURES if broken else TALLY_COMPLETED] += 1
+        tally_record(self.t, TALLY_FAILED if broken else 2, spans)
+        return 0
+
     def add(self, str name not None, int64_t number=1):
         """Adds to one of the counters (`COUNT_NAMES`)."""
         self.t.counts[PLACES[name]] += <uint64_t>number

@@ -62,6 +62,7 @@ cdef class User:
     cdef readonly Flow stream
     cdef readonly int number         # among those of its share's
     cdef public object jar           # None: no cookies are kept
+    cdef public bint has_cookies     # there are some in its jar
     cdef public dict made            # what steps keep for it
     cdef public dict variables
     cdef public long long ready      # ns: since when it could do something else

@@ -53,6 +53,7 @@ class Visit(Transfer):
 class User:
     plan_fault: ClassVar[int]
     jar: Any
+    has_cookies: bool
     made: dict[Work, Any]
     variables: dict[str, Any]
     ready: int

@@ -53,7 +53,7 @@ cdef class Request(Work):
         cdef Visit visit = Visit.__new__(Visit)  # which notes the time
         cdef Template made = self.made
         cdef str url = self.url
-        if made is None or (user.jar is not None and user.jar):
+        if made is None or user.has_cookies:
             url, made = self.vary(user)
         visit.user, visit.work, visit.due, visit.url = user, self, due, url
         user.under_way = visit

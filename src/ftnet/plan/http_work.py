@@ -8,6 +8,7 @@ in any other way goes the long way.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin
@@ -39,6 +40,8 @@ _HOPS: Final = 20
 _TOO_MANY_REDIRECTS, _INSECURE_REDIRECT, _BAD_REDIRECT = -3, -4, -5
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 _GIVEN: Final[dict[str, Any]] = {"enableQuic": False, "enableHttp2": None, "enableProfile": True}
+#: Values that mean in a URL and in a header field what they say.
+_plain: Final = re.compile(r"[A-Za-z0-9_~%+=,:-][A-Za-z0-9_~%+=,:.-]*").fullmatch
 _encode_json: Final = msgspec.json.Encoder().encode
 _Header = dict[str, templates.Template]
 
@@ -102,14 +105,12 @@ class HttpWork(Request):
         """URL and template for this user: with its variables, and its cookies."""
         variables, jar = user.variables, user.jar
         if self.url is not None:
-            cookie = jar.header(self.url) if jar else ""
-            return self.url, self._with_jar(user, self.url, cookie)
-        url = self._url.render(variables)
+            return self.url, self._with_jar(user, self.url, jar.header(self.url))
         if self._pattern is not None:
-            made = self._pattern.fill(url, variables, jar.header(url) if jar else "")
-            if made is not None:
-                return url, made
-        url = prepare_url(url, self.name)
+            filled = self._pattern.fill(variables, user)
+            if filled is not None:
+                return filled
+        url = prepare_url(self._url.render(variables), self.name)
         lines = _lines(self._header, variables)
         if jar and (cookie := jar.header(url)):
             lines = _with_cookie(lines, cookie)
@@ -139,6 +140,7 @@ class HttpWork(Request):
         user = visit.user
         if user.jar is not None:
             user.jar.take(visit.url, Headers(answer.raw).set_cookies)
+            user.has_cookies = bool(user.jar)
         target = None
         if self._follow and answer.status in _REDIRECTS and not user.gone:
             target = answer.header("location")
@@ -190,18 +192,20 @@ class HttpWork(Request):
 
 
 class _Pattern:
-    """A request whose URL and header lines differ but in what the variables hold."""
+    """A request whose URL and header lines differ but in what the variables hold.
 
-    __slots__ = ("_breaks", "_first", "_head", "_lines", "_origin")
+    Values of a few harmless characters are filled in as they are; for the others there is none.
+    """
 
-    def __init__(
-        self, made: Template, origin: str, head: templates.Template, lines: int, breaks: int
-    ) -> None:
-        self._first = made
-        self._origin = origin  # what every URL begins with
-        self._head = head
-        self._lines = lines  # header fields of the plan's, the last ones of the head
-        self._breaks = breaks
+    __slots__ = ("_head", "_in_url", "_lines", "_made", "_own_cookie", "_url", "_values")
+
+    _head: str  # header block and URL, for the % operator
+    _url: str
+    _in_url: int  # how many of the values stand in the URL, the first ones
+    _lines: int  # header fields of the plan's, the last ones of the block
+    _made: Template  # with marks in place of the values
+    _own_cookie: bool
+    _values: tuple[Callable[[Mapping[str, Any]], str], ...]
 
     @classmethod
     def of(
@@ -212,40 +216,50 @@ class _Pattern:
     ) -> _Pattern | None:
         """None: the native lane does not serve it, or variables stand in more than that."""
         marks: dict[str, Any] = {}
+        self = cls()
         try:
             marked = prepare_url(url.marked(marks))
+            self._in_url = len(marks)
             lines = header_lines({key: one.marked(marks) for key, one in header.items()})[0]
         except ValueError:
             return None
-        scheme, _, rest = marked.partition("://")
-        origin = f"{scheme}://{rest.partition('/')[0]}/"
-        made = fresh(marked, lines)
-        text = made.asked.decode("ascii", "replace")
-        head = templates.unmarked(text, marks)
-        if not text or head is None or not marked.startswith(origin) or "ftnetMark" in origin:
+        self._made = fresh(marked, lines)
+        text = self._made.asked.decode("ascii", "replace")
+        place = authority_of(marked)
+        if not text or any(text.count(mark) != 1 for mark in marks) or "ftnetMark" in place:
             return None
-        return cls(made, origin, head, len(lines), text.count("\n"))
+        if [mark for mark in sorted(marks, key=text.index)] != list(marks):
+            return None
+        self._values = tuple([part.text for part in marks.values()])
+        self._url = _format(marked, list(marks)[: self._in_url])
+        self._head = _format(text, list(marks))
+        self._lines = len(lines)
+        self._own_cookie = any(line[:7].lower() == b"cookie:" for line in lines)
+        return self
 
-    def fill(self, url: str, variables: Mapping[str, Any], cookie: str) -> Template | None:
-        """None: what the variables hold needs a closer look."""
-        if not url.isascii() or not url.isprintable() or not url.startswith(self._origin):
-            return None
-        if " " in url or "#" in url or "/." in url or "\\" in url or "@" in url:
-            return None
-        head = self._head.render(variables)
-        if head.count("\n") != self._breaks or not head.isascii() or "\0" in head:
-            return None
-        if head.count("\r") != self._breaks or ":\r" in head or ": \r" in head or " \r" in head:
-            return None
-        asked = head.encode("ascii")
-        end = b"\r\n" if asked.endswith(b"\r\n\r\n") else b""
-        lines = tuple(asked.removesuffix(end).split(b"\r\n")[-self._lines - 1 : -1])
-        if cookie:
-            lines = _with_cookie(lines, cookie)
-            if lines[-1][:8] != b"cookie: ":
+    def fill(self, variables: Mapping[str, Any], user: User) -> tuple[str, Template] | None:
+        """URL and template; None: what the variables hold needs a closer look."""
+        values = tuple([text(variables) for text in self._values])
+        for value in values:
+            if not _plain(value):
                 return None
-            asked = asked.removesuffix(end) + lines[-1] + b"\r\n" + end
-        return self._first.varied(url.encode("ascii"), asked, lines)
+        url = self._url % values[: self._in_url]
+        asked, own = (self._head % values).encode("ascii"), self._lines
+        if user.has_cookies and (cookie := user.jar.header(url)):
+            if self._own_cookie:
+                return None
+            end = b"\r\n" if asked.endswith(b"\r\n\r\n") else b""
+            asked = b"%bcookie: %b\r\n%b" % (asked.removesuffix(end), cookie.encode(), end)
+            own += 1
+        return url, self._made.varied(url.encode("ascii"), asked, own)
+
+
+def _format(text: str, marks: list[str]) -> str:
+    """The text for the % operator, with a value for each mark."""
+    text = text.replace("%", "%%")
+    for mark in marks:
+        text = text.replace(mark, "%s")
+    return text
 
 
 def _lines(header: _Header, variables: Mapping[str, Any]) -> tuple[bytes, ...]:

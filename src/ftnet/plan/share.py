@@ -407,7 +407,8 @@ class PlanShare(Counting):
         variables["$random"] = self._random
         scenario = stream.scenario(number)
         try:
-            self._feeds.take(variables, stream.feeds[scenario])
+            if stream.feeds[scenario]:
+                self._feeds.take(variables, stream.feeds[scenario])
         except Exhausted:
             stream.idle.append(user)
             self._end(stream, min(stream.end_at, now))
@@ -437,17 +438,15 @@ class PlanShare(Counting):
         if user.measured:
             self._measured_busy -= 1
         if user.measured or not self.measuring:
-            books.iterations.add("failed" if broken else "completed")
-            books.iterations.add("sent")
-            books.iterations.record(
-                "failed" if broken else "2xx", total=max(at - due, 0), service=max(at - begun, 0)
-            )
+            books.iterations.iterated(due, begun, at, broken)
         if stream.open:
             stream.idle.append(user)  # for what is due, in the next turn
             self._look_for_end()
             return
-        rest = _REST << failures - 1 if failures else 0
-        rest += self.drawn(stream.scenarios[user.scenario].think)
+        think = stream.scenarios[user.scenario].think
+        rest = self.drawn(think) if think else 0
+        if failures:
+            rest += _REST << failures - 1
         if rest:
             self.later(at + rest, lambda then: self._next(stream, user, then))
         else:

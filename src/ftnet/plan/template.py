@@ -99,6 +99,7 @@ class Template:
         out = self._pieces.copy()
         for at, part in self._parts:
             out[at] = f"ftnetMark{len(marks)}z"
+            part.template = self.source
             marks[out[at]] = part
         return "".join(out)
 
@@ -145,19 +146,6 @@ def compile(text: str) -> Template:
     """The template of a text; TemplateError, a ValueError, says what is wrong with it."""
     pieces, parts = _split(text)
     return Template(text, pieces, parts)
-
-
-def unmarked(text: str, marks: dict[str, _Part]) -> Template | None:
-    """The template of a text that was made of one with marks; None: a mark is not there once."""
-    if any(text.count(mark) != 1 for mark in marks):
-        return None
-    pieces: list[str] = []
-    parts: list[tuple[int, _Part]] = []
-    for mark in sorted(marks, key=text.index):
-        before, _, text = text.partition(mark)
-        pieces += [before, ""]
-        parts.append((len(pieces) - 1, marks[mark]))
-    return Template(f"{''.join(pieces)}{text}", [*pieces, text], parts)
 
 
 def compile_value(value: Any) -> Value:
@@ -242,12 +230,21 @@ def _constant(value: Any) -> _Evaluate:
 class _Part:
     """One variable or call, with its filters."""
 
-    __slots__ = ("evaluate", "name", "plain")
+    __slots__ = ("evaluate", "name", "plain", "template")
 
     def __init__(self, name: str, evaluate: _Evaluate, plain: bool) -> None:
+        self.template = ""  #: that it stands in, for who looks for an error
         self.name = name  #: of the variable; "" for a call
         self.evaluate = evaluate
         self.plain = plain  #: a variable without a filter
+
+    def text(self, variables: _Variables) -> str:
+        """What it writes; `Undefined` when its variable is missing."""
+        try:
+            value = self.evaluate(variables)
+        except KeyError as error:
+            raise Undefined(str(error.args[0]), self.template) from None
+        return value if type(value) is str else text_of(value)
 
 
 def _split(text: str) -> tuple[list[str], list[tuple[int, _Part]]]:
