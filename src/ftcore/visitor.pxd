@@ -83,7 +83,9 @@ cdef class User:
     cpdef step(self, int64_t due)
     cpdef guided(self, Work work, int64_t due)
     cpdef answered(self, Work work, answer, Phases phases, int64_t due)
+    cdef settle(self, Work work, int status, answer, Phases phases, int64_t due)
     cpdef int judged(self, Work work, answer) except -1
+    cdef int judge(self, Work work, int status, answer) except -1
     cpdef failed(self, Work work, int outcome, long os_errno, str detail, phases, int64_t due)
     cpdef went(self, Work work, int64_t at, bint stop, answer=*)
     cdef begin(self, Work work, int64_t due)

@@ -66,12 +66,15 @@ cdef class Visit(Transfer):
     """One request of a user."""
 
     def _succeeded(self, int status, bytes raw, body, Phases phases, charset):
-        answer = self.work.judges(status, raw, body, charset)
+        cdef Work work = self.work
+        cdef User user = self.user
         if 300 <= status < 400 or (
-                self.user.jar is not None and (b"ookie" in raw or b"OOKIE" in raw)):
-            self.work.came(self, answer, phases)
+                user.jar is not None and (b"ookie" in raw or b"OOKIE" in raw)):
+            work.came(self, work.judges(status, raw, body, charset), phases)
+        elif work.expected or work.extract is not None or user.guide is not None:
+            user.settle(work, status, work.judges(status, raw, body, charset), phases, self.due)
         else:
-            self.user.answered(self.work, answer, phases, self.due)
+            user.settle(work, status, None, phases, self.due)
 
     def _failed(self, int outcome, phases, long os_errno, str detail):
         self.user.failed(self.work, outcome, os_errno, detail, phases, self.due)
@@ -148,6 +151,10 @@ cdef class User:
 
     cpdef answered(self, Work work, answer, Phases phases, int64_t due):
         """The step was answered: checks it, takes from it, counts it, and goes on."""
+        self.settle(work, answer.status, answer, phases, due)
+
+    cdef settle(self, Work work, int status, answer, Phases phases, int64_t due):
+        """`answer` None: nobody looks at more of it than its status."""
         cdef Counting share = self.share
         cdef int wrong
         cdef int64_t at
@@ -156,9 +163,9 @@ cdef class User:
         share.in_flight -= 1
         if not share.measuring:
             share.count_at(now_ns())
-        wrong = self.judged(work, answer)
+        wrong = self.judge(work, status, answer)
         at = work.tally.answered(
-            phases, answer.status, due, self.ready, share.late_after, self.stream.end_at, wrong,
+            phases, status, due, self.ready, share.late_after, self.stream.end_at, wrong,
             self.stream.open, self.measured or not share.measuring, share.total)
         if not phases.p.reused:
             share.connected(phases)
@@ -166,13 +173,16 @@ cdef class User:
 
     cpdef int judged(self, Work work, answer) except -1:
         """What did not hold first, of what must; takes from the answer what later steps need."""
+        return self.judge(work, answer.status, answer)
+
+    cdef int judge(self, Work work, int status, answer) except -1:
         cdef int wrong = 0
         cdef bint counted = self.measured or not self.share.measuring
         if work.status:
-            if answer.status != work.status:
+            if status != work.status:
                 wrong = STATUS
                 work.broke(f"status = {work.status}", counted)
-        elif work.any_status and answer.status >= 400:
+        elif work.any_status and status >= 400:
             wrong = STATUS
         for one in work.expected:
             if not one.holds(answer, self.variables):

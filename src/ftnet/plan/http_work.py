@@ -228,7 +228,7 @@ class _Pattern:
         place = authority_of(marked)
         if not text or any(text.count(mark) != 1 for mark in marks) or "ftnetMark" in place:
             return None
-        if [mark for mark in sorted(marks, key=text.index)] != list(marks):
+        if sorted(marks, key=text.index) != list(marks):
             return None
         self._values = tuple([part.text for part in marks.values()])
         self._url = _format(marked, list(marks)[: self._in_url])

@@ -151,6 +151,8 @@ class Stream(Flow):
 
     def scenario(self, number: int) -> int:
         """Which one iteration `number` of all carries out: by weight, evenly mixed."""
+        if len(self._shares) == 1:
+            return 0
         at = (number * _GOLDEN) % 1.0
         for place, share in enumerate(self._shares):
             if at < share:
@@ -185,6 +187,7 @@ class PlanShare(Counting):
         self._soon: deque[Callable[[], object]] = deque()
         self.in_flight = 0
         self._busy = self._measured_busy = 0  # users in an iteration; in one that is measured
+        self._nested = False  # an iteration begins where one has ended
         self._over = False
         self._grace_at = _NEVER
         self._streams = streams_of(options, index, of)
@@ -420,7 +423,7 @@ class PlanShare(Counting):
             self._measured_busy += 1
             if stream.left > 0:
                 stream.left -= 1
-        books = self.count_at(due)
+        books = self.books if self.measuring else self.count_at(due)
         if user.measured or not self.measuring:
             assert books.iterations is not None
             books.iterations.add("scheduled")
@@ -432,7 +435,7 @@ class PlanShare(Counting):
     ) -> None:
         """A user's iteration is over."""
         stream = user.stream
-        books = self.count_at(at)
+        books = self.books if self.measuring else self.count_at(at)
         assert books.iterations is not None
         self._busy -= 1
         if user.measured:
@@ -449,8 +452,12 @@ class PlanShare(Counting):
             rest += _REST << failures - 1
         if rest:
             self.later(at + rest, lambda then: self._next(stream, user, then))
-        else:
+        elif self._nested:  # by steps that are not wanted: there may be no end to them
             self.soon(lambda: self._next(stream, user, at))
+        else:
+            self._nested = True
+            self._next(stream, user, at)
+            self._nested = False
 
     # --- the end ------------------------------------------------------------------------------
 
