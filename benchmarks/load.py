@@ -73,6 +73,38 @@ def _ftnet(job: Job) -> dict[str, float]:
     return {"cpu": used / result.counts.completed * 1e6, "rate": result.rate}
 
 
+def _plan(job: Job) -> dict[str, float]:
+    """Three steps in a chain: JSON sent, a value taken from the answer, and what must hold."""
+    from ftnet import load
+    from ftnet.plan import convert
+
+    steps = [
+        {
+            "request": "POST /json", "json": {"user": "${user}"},
+            "expect": {"status": 200}, "extract": {"id": "json:$.id"},
+        },
+        {
+            "request": "/json?of=${id}", "header": {"Authorization": "Bearer ${id}"},
+            "expect": {"status": 200, "json:$.id": "${id}"},
+        },
+        {"request": "/hello", "expect": {"status": 200}},
+    ]  # fmt: skip
+    made = convert(
+        {
+            "base_url": job.url.rpartition("/")[0],
+            "settings": {"verify": False, "trust_env": False},
+            "load": {"users": job.connections, "duration": job.seconds},
+            "scenario": [{"name": "chain", "step": steps}],
+        }
+    )
+    cpu = cpu_seconds(resource.RUSAGE_SELF)
+    result = load.run(made)
+    used = cpu_seconds(resource.RUSAGE_SELF) - cpu
+    if result.wrong:
+        raise RuntimeError(str(result.errors or result.steps))
+    return {"cpu": used / result.counts.completed * 1e6, "rate": result.rate}
+
+
 def _tool(command: list[str], counted: str, job: Job) -> dict[str, float]:
     cpu, start = cpu_seconds(resource.RUSAGE_CHILDREN), time.perf_counter()
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -129,6 +161,7 @@ def _memory(job: Job) -> dict[str, float]:
 
 CLIENTS: dict[str, Callable[[Job], dict[str, float]]] = {
     "ftnet": _ftnet,
+    "plan": _plan,
     "wrk": _wrk,
     "h2load": _h2load,
     "libcurl in C": _libcurl,
@@ -166,13 +199,14 @@ class Block:
     what: str
     job: Job
     peer: str
+    ours: str = "ftnet"
     samples: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     note: str = ""
 
     def run(self, rounds: int) -> None:
         """Measure; what is missing is noted."""
         for _ in range(rounds):
-            for client in ("ftnet", self.peer):
+            for client in (self.ours, self.peer):
                 try:
                     sample = measured(client, self.job)
                 except (RuntimeError, subprocess.TimeoutExpired) as error:
@@ -187,7 +221,7 @@ class Block:
     @property
     def ratio(self) -> float:
         """Median over the rounds of our CPU a request against the peer's in the same round."""
-        ours, theirs = self.samples.get("ftnet", []), self.samples.get(self.peer, [])
+        ours, theirs = self.samples.get(self.ours, []), self.samples.get(self.peer, [])
         pairs = zip(ours, theirs, strict=False)
         return median([a["cpu"] / b["cpu"] for a, b in pairs] or [float("nan")])
 
@@ -198,7 +232,7 @@ class Block:
         return [
             f"{self.what:28}  {client:14}  {self.of(client, 'cpu'):10.2f}"
             f"  {self.of(client, 'rate'):12,.0f}  {'' if client == self.peer else ratio:>6}"
-            for client, ratio in (("ftnet", f"{self.ratio:.2f}"), (self.peer, ""))
+            for client, ratio in ((self.ours, f"{self.ratio:.2f}"), (self.peer, ""))
         ]
 
 
@@ -220,11 +254,12 @@ def _blocks(plain: str, secure: str, h2: str, seconds: float) -> list[Block]:
         Block("https, 64 connections", Job(secure, 64, 1, seconds), "wrk"),
         Block("h2, 8 connections of 100", Job(h2, 8, 100, seconds), "h2load"),
         Block("libcurl, 64 connections", Job(plain, 64, 1, seconds, "libcurl"), "libcurl in C"),
+        Block("a plan of 3 steps, 64 users", Job(plain, 64, 1, seconds), "ftnet", "plan"),
     ]
 
 
 def _bars(blocks: list[Block], late: dict[str, float], memory: dict[str, float]) -> list[Bar]:
-    http, many, https, h2, libcurl = blocks
+    http, many, https, h2, libcurl, plan = blocks
     growth = many.of("ftnet", "cpu") / http.of("ftnet", "cpu")
     grown = memory["late"] - memory["early"]
     return [
@@ -233,6 +268,7 @@ def _bars(blocks: list[Block], late: dict[str, float], memory: dict[str, float])
         Bar("c=1024 / c=64", growth, 1.2, 1.1),
         Bar("h2, 8 x 100 / h2load", h2.ratio, 2.0, 1.0),
         Bar("over libcurl, c=64 / libcurl in C", libcurl.ratio, 1.05, 1.0),
+        Bar("plan of 3 steps / one URL", plan.ratio, 2.0, 1.5),
         Bar(f"late at {OPEN_RATE:,}/s, p99", late["p99"], 100, 20, " us"),
         Bar("memory grown in a long run", grown, 1, 0.1, " MiB"),
     ]
