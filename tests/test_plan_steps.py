@@ -232,6 +232,11 @@ def breaks(user):
 def strange(user):
     return 5
 
+def counts(user):
+    for n in range(7):
+        yield {"name": "item", "request": f"/echo?{user.iteration}-{n}", "on_fail": "continue",
+               "expect": {"json:$.path": "/echo?3-3"}}
+
 def waits(user):
     yield {"name": "wait", "request": "/wait/60000"}
 """
@@ -257,6 +262,17 @@ def test_a_generator_gets_the_answer_to_each_step(shop: Shop, folder: str) -> No
     assert result.steps["walk: item"].counts.completed == 2
     assert result.steps["walk"].counts.completed == 1
     assert result.wrong == 0
+
+
+def test_steps_of_one_name_are_counted_together_however_many_there_are(
+    shop: Shop, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ftnet.plan.python_work._KEPT", 5)
+    step = Python(name="f", python="steps.py:counts")
+    result = run(plan(shop.url, step, folder=folder, users=3, iterations=30))
+    assert len(set(shop.paths())) == 210
+    assert result.steps["f: item"].counts.completed == 210
+    assert result.steps["f: item"].checks == {'json:$.path = "/echo?3-3"': (1, 209)}
 
 
 @pytest.mark.parametrize(

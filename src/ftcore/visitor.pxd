@@ -40,6 +40,7 @@ cdef class Work:
     cdef public object when          # variables -> whether it is to be done, or None: it is
     cdef public object judges        # the class of answers
     cdef public Tally tally          # of the interval
+    cdef public long judged          # of the interval: answers that were
     cdef public dict broken          # of the interval: checks that did not hold, by their text
     cpdef int broke(self, str text, bint counted) except -1
     cpdef begin(self, User user, int64_t due)

@@ -29,6 +29,7 @@ class Work:
     when: Callable[[dict[str, Any]], bool] | None
     judges: Any
     tally: Tally
+    judged: int
     broken: dict[str, int]
     def broke(self, text: str, counted: bool) -> int: ...
     def begin(self, user: Any, due: int) -> Any: ...

@@ -178,6 +178,7 @@ cdef class User:
     cdef int judge(self, Work work, int status, answer) except -1:
         cdef int wrong = 0
         cdef bint counted = self.measured or not self.share.measuring
+        work.judged += counted
         if work.status:
             if status != work.status:
                 wrong = STATUS

@@ -85,9 +85,10 @@ class PythonWork(Work):
                 raise ValueError("a function can't have another one called")
             work = self._shop.ready(made, f"{self.name}: {made.name or step_name(made)}")
             if len(self._made) >= _KEPT:
-                self._made.clear()
+                self._shop.share.disown(self._made.values())
+                self._made = {}
             self._made[key] = work
-            self._shop.adopt(work)
+            self._shop.share.adopt(work)
         return work
 
 

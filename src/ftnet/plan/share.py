@@ -12,7 +12,7 @@ import random
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from time import thread_time_ns
 from typing import Any, Final
@@ -66,10 +66,10 @@ def _made_by(step: Step) -> Callable[[Any, str, Workshop], Work]:
 class Workshop:
     """Where a share makes the steps of its plan ready."""
 
-    def __init__(self, plan: Plan, driver: dispatch.Driver, adopt: Callable[[Work], None]) -> None:
+    def __init__(self, plan: Plan, driver: dispatch.Driver, share: PlanShare) -> None:
         self.plan = plan
+        self.share = share
         self.names = {id(step): name for name, step in plan.named()}
-        self.adopt = adopt  #: is told of work that is there only now
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.clients: dict[str | None, Client] = {}
         self._driver = driver
@@ -192,15 +192,23 @@ class PlanShare(Counting):
         self._grace_at = _NEVER
         self._streams = streams_of(options, index, of)
         self._steps: list[Work] = []
+        self._leaving: list[Work] = []  # made-up work that was disowned while under way
         self._feeds = Feeds(self.plan, index, of, self._random)
+        self._made, self._told = threading.Event(), threading.Event()
+        self._start = self._measure_at = _NEVER  # until `begin`
         self._thread = threading.Thread(target=self._run, name=f"ftnet-plan-{index}", daemon=True)
+        self._thread.start()
+        self._made.wait()
+        if self.failure is not None:
+            self._thread.join()
+            raise self.failure
 
     # --- what a Share does --------------------------------------------------------------------
 
     def begin(self, start_ns: int) -> None:
         self._start = start_ns
         self._measure_at = start_ns + round(self.options.warmup * 1e9)
-        self._thread.start()
+        self._told.set()
 
     def set_rate(self, rate: float, at_ns: int) -> None:
         with self._lock:
@@ -229,12 +237,13 @@ class PlanShare(Counting):
         return True
 
     def join(self, timeout: float) -> bool:
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
+        self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def close(self) -> None:
-        """Nothing is held but what the thread has given back at its end."""
+        """What it has the thread gives back, at its end; or now, when it was never begun."""
+        self._told.set()
+        self._thread.join()
 
     # --- the thread ---------------------------------------------------------------------------
 
@@ -242,18 +251,24 @@ class PlanShare(Counting):
         precise_timers()
         try:
             with dispatch.driving() as driver:
-                shop = Workshop(self.plan, driver, self._adopt)
+                shop = Workshop(self.plan, driver, self)
                 try:
                     self._make(shop)
-                    with self._lock:
-                        self._driver = driver
-                    self._drive(driver)
+                    self._made.set()
+                    self._told.wait()
+                    if self._start != _NEVER:
+                        with self._lock:
+                            self._driver = driver
+                        self._set_up()
+                        self._drive(driver)
                 finally:
                     with self._lock:
                         self._driver = None
                     shop.close()
-        except BaseException as error:  # told to whoever asks for the result
+        except BaseException as error:  # told to whoever asks for the result, or made it
             self.failure = error
+        finally:
+            self._made.set()
 
     def _make(self, shop: Workshop) -> None:
         """Everything that can be made before the start."""
@@ -263,6 +278,15 @@ class PlanShare(Counting):
                 stream.works.append(tuple(works))
                 for work in works:
                     self._steps += [work, *work.parts]
+            count = part_of(stream.options.connections, self._index, self._of)
+            stream.users = [User(self, stream, number, self._jar()) for number in range(count)]
+            stream.idle = list(reversed(stream.users)) if stream.open else []
+        self._shop = shop
+        self._open(self._blank())
+
+    def _set_up(self) -> None:
+        """What depends on when it starts."""
+        for stream in self._streams:
             load = stream.options
             if load.open_model:
                 stages = [(round(s * 1e9), at, to) for s, at, to in stages_of(load)]
@@ -277,13 +301,8 @@ class PlanShare(Counting):
                 )
             if load.duration is not None:
                 stream.end_at = self._measure_at + round(load.duration * 1e9)
-            count = part_of(load.connections, self._index, self._of)
-            stream.users = [User(self, stream, number, self._jar()) for number in range(count)]
-            stream.idle = list(reversed(stream.users)) if stream.open else []
         if all(stream.end_at != _NEVER for stream in self._streams):
             self.ended_at = max(stream.end_at for stream in self._streams)
-        self._shop = shop
-        self._open(self._blank())
         self._began, self._cpu_at = self._start, thread_time_ns()
         self.measuring = self._start >= self._measure_at
         self._tick_at = self._measure_at - (self._measure_at - self._start) // _TICK * _TICK
@@ -293,12 +312,22 @@ class PlanShare(Counting):
     def _jar(self) -> Jar | None:
         return Jar() if self.plan.cookies else None
 
-    def _adopt(self, work: Work) -> None:
+    def adopt(self, work: Work) -> None:
         """Work that a function has made up: counted with that of the same name."""
         for part in (work, *work.parts):
             self._steps.append(part)
             part.tally = self.books.steps.setdefault(part.name, Tally())
-            part.broken = {}
+
+    def disown(self, works: Iterable[Work]) -> None:
+        """Made-up work that does not come again; what is under way, or not told yet, stays until
+        the next time."""
+        self._leaving += works
+        busy = {id(user.made_up) for stream in self._streams for user in stream.users}
+        idle = [work for work in self._leaving if id(work) not in busy]
+        gone = [one for one in idle if not any(part.judged for part in (one, *one.parts))]
+        parts = {id(part) for work in gone for part in (work, *work.parts)}
+        self._leaving = [work for work in self._leaving if id(work) not in parts]
+        self._steps = [work for work in self._steps if id(work) not in parts]
 
     def _blank(self) -> Books:
         return Books(Tally(), Tally(), {work.name: Tally() for work in self._steps})
@@ -307,18 +336,17 @@ class PlanShare(Counting):
         """From now on this is counted into."""
         self.books, self.total = books, books.total
         for work in self._steps:
-            work.tally, work.broken = books.steps.setdefault(work.name, Tally()), {}
+            work.tally = books.steps.setdefault(work.name, Tally())
+            work.judged, work.broken = 0, {}
 
     def _note_checks(self) -> None:
-        """Of each answer counted a step's checks held, but for those that did not."""
+        """Of each answer that was judged all checks held, but for those that did not."""
         for work in self._steps:
-            answers = work.tally.counts()["completed"]
-            texts = dict.fromkeys([*checks_of(work), *work.broken])
-            if texts:
-                broken = {text: work.broken.get(text, 0) for text in texts}
-                self.books.checks[work.name] = {
-                    text: [answers - count, count] for text, count in broken.items()
-                }
+            for text in dict.fromkeys([*checks_of(work), *work.broken]):
+                broken = work.broken.get(text, 0)
+                count = self.books.checks.setdefault(work.name, {}).setdefault(text, [0, 0])
+                count[0] += work.judged - broken
+                count[1] += broken
 
     def _drive(self, driver: dispatch.Driver) -> None:
         now = clock()

@@ -6,8 +6,7 @@ in the thread that drives, it calls ``user.answered`` or ``user.failed``, once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from ftcore.visitor import Work
 from ftnet.plan import template as templates
@@ -47,6 +46,3 @@ def checks_of(work: Work) -> list[str]:
     """The texts of all that must hold of its answers."""
     status = [f"status = {work.status}"] if work.status else []
     return status + [one.text for one in work.expected]
-
-
-Variables = Mapping[str, Any]
