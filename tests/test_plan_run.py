@@ -15,7 +15,7 @@ from ftnet.errors import Errno
 from ftnet.plan.model import Feed, Http, Load, Plan, Scenario
 from tests.loads import LIMIT, checked
 from tests.plans import plan, run
-from tests.servers.counting import CountingServer
+from tests.servers.counting import CountingServer, answer
 from tests.servers.shop import Shop
 
 
@@ -165,6 +165,20 @@ def test_redirects_are_followed_and_their_cookies_kept(shop: Shop) -> None:
     moved = result.steps["moved"]
     assert moved.counts.completed == 2
     assert moved.service.max > moved.phases["ttfb"]["all"].max
+
+
+def test_credentials_stay_with_the_origin_they_were_given_for(shop: Shop) -> None:
+    """Also behind a second redirect, which leads to where the first one has."""
+    leaving = answer(302, b"", f"Location: {shop.url}/moved")
+    with CountingServer(lambda number: leaving) as server:
+        header = {"Authorization": "Bearer secret", "Cookie": "mine=1", "X-Kept": "yes"}
+        result = run(plan(server.url, Http(request="/", header=header), users=1, iterations=1))
+    assert result.wrong == 0
+    assert shop.paths() == ["/moved", "/echo?from=moved"]
+    for _, _, sent, _ in shop.seen:
+        assert "Authorization" not in sent
+        assert "mine" not in sent.get("Cookie", "")
+        assert sent["X-Kept"] == "yes"
 
 
 def test_redirects_without_end_fail(shop: Shop) -> None:

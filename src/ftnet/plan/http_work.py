@@ -49,9 +49,10 @@ _Header = dict[str, templates.Template]
 class Hop(Visit):
     """A request that a redirect led to."""
 
-    __slots__ = ("before", "hops", "method", "with_body")
+    __slots__ = ("before", "estranged", "hops", "method", "with_body")
 
     before: Phases
+    estranged: bool  # it has left the first origin: no credentials any more
     hops: int
     method: str
     with_body: bool
@@ -173,21 +174,23 @@ class HttpWork(Request):
         hop = Hop()
         hop.user, hop.work, hop.due, hop.url = user, self, due, url
         hop.before, hop.hops, hop.method, hop.with_body = phases, hops + 1, method, with_body
-        lines = self._lines_of_hop(user, before.url, url, with_body)
+        hop.estranged = _origin(url) != _origin(before.url)
+        if isinstance(before, Hop):
+            hop.estranged |= before.estranged
+        lines = self._lines_of_hop(hop)
         made = self._new(url, method, lines, with_body)
         body = self.content(user.variables) if with_body and self.content is not None else None
         user.under_way = hop
         hop.start(self.pool, made, body, self.timeout)
 
-    def _lines_of_hop(
-        self, user: User, before: str, url: str, with_body: bool
-    ) -> tuple[bytes, ...]:
-        left = set() if with_body else {"content-type"}
-        if authority_of(url) != authority_of(before):
+    def _lines_of_hop(self, hop: Hop) -> tuple[bytes, ...]:
+        left = set() if hop.with_body else {"content-type"}
+        if hop.estranged:
             left |= {"authorization", "cookie"}
         header = {key: one for key, one in self._header.items() if key.lower() not in left}
-        lines = _lines(header, user.variables)
-        cookie = user.jar.header(url) if user.jar else ""
+        lines = _lines(header, hop.user.variables)
+        jar = hop.user.jar
+        cookie = jar.header(hop.url) if jar else ""
         return _with_cookie(lines, cookie) if cookie else lines
 
 
@@ -252,6 +255,10 @@ class _Pattern:
             asked = b"%bcookie: %b\r\n%b" % (asked.removesuffix(end), cookie.encode(), end)
             own += 1
         return url, self._made.varied(url.encode("ascii"), asked, own)
+
+
+def _origin(url: str) -> tuple[str, str]:
+    return url.partition("://")[0], authority_of(url).lower()
 
 
 def _format(text: str, marks: list[str]) -> str:
