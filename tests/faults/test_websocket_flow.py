@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -400,8 +399,7 @@ def pieces(size: int) -> Iterator[bytes]:
 def streams(peer: WsPeer) -> None:
     """A large message both ways at once."""
     peer.open()
-    writer = threading.Thread(target=lambda: [peer.send(piece) for piece in pieces(WHOLE)])
-    writer.start()
+    peer.pour_meanwhile(pieces(WHOLE))
     digest, left = hashlib.sha256(), WHOLE
     while left:
         sent = peer.frame()
@@ -410,7 +408,7 @@ def streams(peer: WsPeer) -> None:
         left -= len(sent.payload)
         assert sent.fin == (left == 0)
     peer.server.digest = digest.hexdigest()
-    writer.join(LIMIT * 10)
+    peer.pour_on()
     peer.expect_close(1000)
     peer.send(close(1000))
 

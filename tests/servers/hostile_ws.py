@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import select
 import socket
 import ssl
 import threading
@@ -22,6 +23,7 @@ from tests.ws_streams import BINARY, CLOSE, CONTINUE, PING, PONG, RSV1, TEXT
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 UPGRADED = ("Upgrade: websocket", "Connection: Upgrade")
 DEFLATE = "permessage-deflate"
+BUSY = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 NOTED = 1 << 16  # payloads of frames that are kept for the test
 
 
@@ -68,6 +70,8 @@ class WsPeer:
         self._at = 0  # of which so much was taken
         self._in_message = False
         self._closed = False
+        self._blocks: Iterator[bytes] = iter(())  # what `pour` and `pour_meanwhile` are to send
+        self._left = memoryview(b"")  # of a block that has begun
 
     # --- the opening
 
@@ -137,10 +141,7 @@ class WsPeer:
         sent = 0
         self.sock.settimeout(stuck)
         try:
-            while self._left or (block := next(self._blocks, b"")):
-                self._left = self._left or memoryview(block)
-                went = self.sock.send(self._left)
-                self._left = self._left[went:]
+            while went := self._pour_some():
                 sent += went
         except TimeoutError:
             assert stuck < LIMIT, f"stuck for {LIMIT} s, after {sent} bytes"
@@ -148,11 +149,38 @@ class WsPeer:
             self.sock.settimeout(LIMIT)
         return sent
 
+    def pour_meanwhile(self, blocks: Iterable[bytes]) -> None:
+        """Sends blocks while `frame` reads; `pour_on` sends what was left of them.
+
+        In the one thread of this connection: an `ssl.SSLSocket` isn't one for two threads at once
+        (before Python 3.13.4 `recv` may then tell of an end that has not come).
+        """
+        self._blocks = iter(blocks)
+
+    def _pour_some(self) -> int:
+        if not self._left:
+            self._left = memoryview(next(self._blocks, b""))
+        if not self._left:
+            return 0
+        went = self.sock.send(self._left)
+        self._left = self._left[went:]
+        return went
+
     def _receive(self) -> bytes:
-        data = self.sock.recv(1 << 18)
-        if not data:
-            raise Gone
-        return data
+        while True:
+            self.sock.settimeout(0)
+            pouring = True
+            with contextlib.suppress(*BUSY):
+                pouring = self._pour_some() > 0
+            with contextlib.suppress(*BUSY):
+                data = self.sock.recv(1 << 18)
+                self.sock.settimeout(LIMIT)
+                if not data:
+                    raise Gone
+                return data
+            wanted = [self.sock] if pouring else []
+            if not any(select.select([self.sock], wanted, [], LIMIT)):
+                raise TimeoutError
 
     def wait_for_bytes(self) -> None:
         """Until there is something to read, which stays (not behind TLS)."""
