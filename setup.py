@@ -61,6 +61,7 @@ EXTENSIONS = {
     "courier": [],
     "tally": ["tally", "tally_bytes", "histogram"],
     "arrivals": ["schedule"],
+    "pattern": [],
     "visitor": [],
     "load": ["schedule", "tally", "histogram", f"poller_{POLLER}"],
 }

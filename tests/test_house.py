@@ -19,7 +19,8 @@ ROOMS += ["settings", "quality", "body", "sink", "handle", "moments", "connectio
 ROOMS += ["response", "timing", "samples", "redirect", "native", "pool", "transfer"]
 ROOMS += ["permessage", "opening", "outgoing"]
 ROOMS += ["frames", "messages", "websocket", "stream", "tcp", "datagram", "names", "lanes"]
-ROOMS += ["udp_socket", "udp", "courier", "tally", "arrivals", "visitor", "load"]
+ROOMS += ["udp_socket", "udp", "courier", "tally", "arrivals", "pattern", "visitor"]
+ROOMS += ["load"]
 PAIRS = [(path.stem, path) for path in sorted(CORE.glob("*.p[yx][xd]")) if path.suffix != ".pyi"]
 CODE = {path: path.read_text() for _, path in PAIRS}
 

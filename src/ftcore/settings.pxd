@@ -73,6 +73,7 @@ cdef class Template:
     cdef tuple kept         # the strings that `c` points into
     cdef heading asking
     cdef int prepare(self, settings *) except -1
+    cpdef Template varied(self, bytes url, bytes asked, int own)
 
 
 cdef inline const char *template_method(const template *t) noexcept nogil:

@@ -1,5 +1,6 @@
 """What a Client is set to, and what a request is made from; both immutable once made."""
-from libc.string cimport memset
+from libc.stdlib cimport free
+from libc.string cimport memset, strndup
 from posix.fcntl cimport O_APPEND, O_CREAT, O_WRONLY, open as c_open
 from posix.unistd cimport close
 
@@ -44,17 +45,35 @@ cdef curl_slist *slist(lines) except? NULL:
 
 cdef curl_slist *last_lines(bytes block, int count) except? NULL:
     """So many lines of a header block, with or without its end, as libcurl takes them."""
-    cdef const char *text = block
-    cdef Py_ssize_t end = len(block), start
-    cdef int found = 0
+    cdef Py_ssize_t end = len(block), start, i
+    cdef curl_slist *made = NULL
+    cdef curl_slist *longer
+    cdef char *text
+    if count == 0:
+        return NULL
     if block.endswith(b"\r\n\r\n"):
         end -= 2
     start = end
-    while found < count and start > 0:
+    while count > 0 and start > 0:
         start -= 1
-        if start == 0 or text[start - 1] == c"\n":
-            found += 1
-    return slist(block[start:end].split(b"\r\n")[:-1]) if count else NULL
+        count -= start == 0 or block[start - 1] == c"\n"
+    text = strndup(<char *>block + start, end - start)
+    if text == NULL:
+        raise MemoryError
+    end -= start
+    start = 0
+    for i in range(1, end):
+        if text[i] == c"\n" and text[i - 1] == c"\r":
+            text[i - 1] = 0
+            longer = curl.slist_append(made, text + start)
+            if longer == NULL:
+                curl.slist_free_all(made)
+                free(text)
+                raise MemoryError
+            made = longer
+            start = i + 1
+    free(text)
+    return made
 
 
 cdef class Settings:
@@ -184,7 +203,11 @@ cdef class Template:
         can't serve it."""
         return b"" if self.c.asking == NULL else self.c.asking[:self.c.asking_length]
 
-    def varied(self, bytes url not None, bytes asked not None, int own):
+    @property
+    def url(self):
+        return self.kept[0].decode("ascii")
+
+    cpdef Template varied(self, bytes url, bytes asked, int own):
         """The same to another URL of the same origin, whose header block is `asked`, as `Template`
         writes it; the last `own` lines of it are those that it was given."""
         cdef Template made = Template.__new__(Template, url)

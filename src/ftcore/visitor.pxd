@@ -12,6 +12,7 @@ called by name, once a step or less.
 """
 from libc.stdint cimport int64_t
 
+from ftcore.pattern cimport Pattern
 from ftcore.profile cimport Phases
 from ftcore.settings cimport Template
 from ftcore.tally cimport Tally
@@ -46,8 +47,8 @@ cdef class Work:
     cpdef begin(self, User user, int64_t due)
 
 cdef class Request(Work):
-    cdef public str url              # None: it depends
-    cdef public Template made        # what is asked for, without cookies
+    cdef public Template made        # what is asked for, without cookies; None: it depends
+    cdef public Pattern pattern      # ... on a few values; None: on more than those
     cdef public Pool pool
     cdef public double timeout       # ms
     cdef public object content       # variables -> the body, or None
@@ -56,7 +57,6 @@ cdef class Visit(Transfer):
     cdef public User user
     cdef public Work work
     cdef public long long due
-    cdef public str url
 
 cdef class User:
     cdef readonly Counting share

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from ftcore.pattern import Pattern
 from ftcore.profile import Phases
 from ftcore.settings import Template
 from ftcore.tally import Tally
@@ -35,8 +36,8 @@ class Work:
     def begin(self, user: Any, due: int) -> Any: ...
 
 class Request(Work):
-    url: str | None
     made: Template | None
+    pattern: Pattern | None
     pool: Pool
     timeout: float
     content: Callable[[dict[str, Any]], Any] | None
@@ -45,7 +46,8 @@ class Visit(Transfer):
     user: Any
     work: Any
     due: int
-    url: str
+    @property
+    def url(self) -> str: ...
     def _succeeded(
         self, status: int, raw: bytes, body: Any, phases: Phases, charset: bool
     ) -> None: ...

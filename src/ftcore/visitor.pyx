@@ -1,10 +1,14 @@
 """Virtual users of a plan. See visitor.pxd."""
 from libc.stdint cimport int64_t
+from libc.string cimport strchr
 
 from ftcore.op cimport now_ns
 from ftcore.profile cimport Phases
 
 from ftcore.tally import RIGHT, WRONG_CONTENT, WRONG_LENGTH, WRONG_STATUS
+
+cdef extern from "<strings.h>" nogil:
+    int strncasecmp(const char *, const char *, size_t)
 
 cdef enum:
     PLAN_FAULT = -19   # the outcome of a step that its plan makes impossible
@@ -12,6 +16,18 @@ cdef enum:
 
 cdef int STATUS = WRONG_STATUS
 cdef dict KINDS = {"status": WRONG_STATUS, "length": WRONG_LENGTH}
+
+
+cdef bint sets_cookies(bytes raw) noexcept:
+    """Whether a header block has a Set-Cookie field."""
+    cdef const char *line = raw
+    while True:
+        line = strchr(line, c"\n")
+        if line == NULL:
+            return False
+        line += 1
+        if strncasecmp(line, b"set-cookie:", 11) == 0:
+            return True
 
 
 cdef class Counting:
@@ -46,16 +62,19 @@ cdef class Work:
 
 
 cdef class Request(Work):
-    """A request; a subclass has ``vary(user)``, which returns (URL, Template) for what depends on
-    the user, and ``came(visit, answer, phases)`` for answers that lead on or set cookies."""
+    """A request; a subclass has ``vary(user)``, which returns the Template for what depends on the
+    user, and ``came(visit, answer, phases)`` for answers that lead on or set cookies."""
 
     cpdef begin(self, User user, int64_t due):
         cdef Visit visit = Visit.__new__(Visit)  # which notes the time
-        cdef Template made = self.made
-        cdef str url = self.url
-        if made is None or user.has_cookies:
-            url, made = self.vary(user)
-        visit.user, visit.work, visit.due, visit.url = user, self, due, url
+        cdef Template made = None
+        if self.pattern is not None:
+            made = self.pattern.fill(user.variables, user.jar if user.has_cookies else None)
+        elif not user.has_cookies:
+            made = self.made
+        if made is None:
+            made = self.vary(user)
+        visit.user, visit.work, visit.due = user, self, due
         user.under_way = visit
         visit.start(
             self.pool, made, None if self.content is None else self.content(user.variables),
@@ -65,11 +84,14 @@ cdef class Request(Work):
 cdef class Visit(Transfer):
     """One request of a user."""
 
+    @property
+    def url(self):
+        return self.template.url
+
     def _succeeded(self, int status, bytes raw, body, Phases phases, charset):
         cdef Work work = self.work
         cdef User user = self.user
-        if 300 <= status < 400 or (
-                user.jar is not None and (b"ookie" in raw or b"OOKIE" in raw)):
+        if 300 <= status < 400 or (user.jar is not None and sets_cookies(raw)):
             work.came(self, work.judges(status, raw, body, charset), phases)
         elif work.expected or work.extract is not None or user.guide is not None:
             user.settle(work, status, work.judges(status, raw, body, charset), phases, self.due)

@@ -8,13 +8,13 @@ in any other way goes the long way.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin
 
 import msgspec
 
+from ftcore.pattern import Pattern
 from ftcore.profile import Phases
 from ftcore.visitor import Request, User, Visit
 from ftnet.body import form_encode
@@ -40,8 +40,6 @@ _HOPS: Final = 20
 _TOO_MANY_REDIRECTS, _INSECURE_REDIRECT, _BAD_REDIRECT = -3, -4, -5
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 _GIVEN: Final[dict[str, Any]] = {"enableQuic": False, "enableHttp2": None, "enableProfile": True}
-#: Values that mean in a URL and in a header field what they say.
-_plain: Final = re.compile(r"[A-Za-z0-9_~%+=,:-][A-Za-z0-9_~%+=,:.-]*").fullmatch
 _encode_json: Final = msgspec.json.Encoder().encode
 _Header = dict[str, templates.Template]
 
@@ -73,7 +71,6 @@ class HttpWork(Request):
         "_header",
         "_lines",
         "_method",
-        "_pattern",
         "_url",
         "_with_body",
     )
@@ -94,37 +91,30 @@ class HttpWork(Request):
             header["Content-Type"] = content_type
         self._header: _Header = {key: templates.compile(text) for key, text in header.items()}
         self._lines: tuple[bytes, ...] = ()
-        self._pattern: _Pattern | None = None
         if self._url.static and all(one.static for one in self._header.values()):
-            self.url = prepare_url(self._url.render({}), name)
             self._lines = _lines(self._header, {})
-            self.made = self._fresh(self.url, self._lines)
+            self.made = self._fresh(prepare_url(self._url.render({}), name), self._lines)
         else:
-            self._pattern = _Pattern.of(self._url, self._header, self._fresh)
+            self.pattern = _pattern_of(self._url, self._header, self._fresh)
 
-    def vary(self, user: User) -> tuple[str, Template]:
-        """URL and template for this user: with its variables, and its cookies."""
+    def vary(self, user: User) -> Template:
+        """For this user: with its variables, and its cookies."""
         variables, jar = user.variables, user.jar
-        if self.url is not None:
-            return self.url, self._with_jar(user, self.url, jar.header(self.url))
-        if self._pattern is not None:
-            filled = self._pattern.fill(variables, user)
-            if filled is not None:
-                return filled
+        if self.made is not None:
+            return self._with_jar(user, self.made, jar.header(self.made.url))
         url = prepare_url(self._url.render(variables), self.name)
         lines = _lines(self._header, variables)
         if jar and (cookie := jar.header(url)):
             lines = _with_cookie(lines, cookie)
-        return url, self._fresh(url, lines)
+        return self._fresh(url, lines)
 
-    def _with_jar(self, user: User, url: str, cookie: str) -> Template:
+    def _with_jar(self, user: User, plain: Template, cookie: str) -> Template:
         """With the user's cookies, which seldom change from one iteration to the next."""
-        assert self.made is not None
         if not cookie:
-            return self.made
+            return plain
         known: tuple[str, Template] | None = user.made.get(self)
         if known is None or known[0] != cookie:
-            made = self._fresh(url, _with_cookie(self._lines, cookie))
+            made = self._fresh(plain.url, _with_cookie(self._lines, cookie))
             known = user.made[self] = cookie, made
         return known[1]
 
@@ -172,101 +162,66 @@ class HttpWork(Request):
         if was_post or (status == 303 and method != "HEAD"):
             method, with_body = "GET", False
         hop = Hop()
-        hop.user, hop.work, hop.due, hop.url = user, self, due, url
+        hop.user, hop.work, hop.due = user, self, due
         hop.before, hop.hops, hop.method, hop.with_body = phases, hops + 1, method, with_body
         hop.estranged = _origin(url) != _origin(before.url)
         if isinstance(before, Hop):
             hop.estranged |= before.estranged
-        lines = self._lines_of_hop(hop)
+        lines = self._lines_of_hop(hop, url)
         made = self._new(url, method, lines, with_body)
         body = self.content(user.variables) if with_body and self.content is not None else None
         user.under_way = hop
         hop.start(self.pool, made, body, self.timeout)
 
-    def _lines_of_hop(self, hop: Hop) -> tuple[bytes, ...]:
+    def _lines_of_hop(self, hop: Hop, url: str) -> tuple[bytes, ...]:
         left = set() if hop.with_body else {"content-type"}
         if hop.estranged:
             left |= {"authorization", "cookie"}
         header = {key: one for key, one in self._header.items() if key.lower() not in left}
         lines = _lines(header, hop.user.variables)
         jar = hop.user.jar
-        cookie = jar.header(hop.url) if jar else ""
+        cookie = jar.header(url) if jar else ""
         return _with_cookie(lines, cookie) if cookie else lines
 
 
-class _Pattern:
-    """A request whose URL and header lines differ but in what the variables hold.
-
-    Values of a few harmless characters are filled in as they are; for the others there is none.
-    """
-
-    __slots__ = ("_head", "_in_url", "_lines", "_made", "_own_cookie", "_url", "_values")
-
-    _head: str  # header block and URL, for the % operator
-    _url: str
-    _in_url: int  # how many of the values stand in the URL, the first ones
-    _lines: int  # header fields of the plan's, the last ones of the block
-    _made: Template  # with marks in place of the values
-    _own_cookie: bool
-    _values: tuple[Callable[[Mapping[str, Any]], str], ...]
-
-    @classmethod
-    def of(
-        cls,
-        url: templates.Template,
-        header: _Header,
-        fresh: Callable[[str, tuple[bytes, ...]], Template],
-    ) -> _Pattern | None:
-        """None: the native lane does not serve it, or variables stand in more than that."""
-        marks: dict[str, Any] = {}
-        self = cls()
-        try:
-            marked = prepare_url(url.marked(marks))
-            self._in_url = len(marks)
-            lines = header_lines({key: one.marked(marks) for key, one in header.items()})[0]
-        except ValueError:
-            return None
-        self._made = fresh(marked, lines)
-        text = self._made.asked.decode("ascii", "replace")
-        place = authority_of(marked)
-        if not text or any(text.count(mark) != 1 for mark in marks) or "ftnetMark" in place:
-            return None
-        if sorted(marks, key=text.index) != list(marks):
-            return None
-        self._values = tuple([part.text for part in marks.values()])
-        self._url = _format(marked, list(marks)[: self._in_url])
-        self._head = _format(text, list(marks))
-        self._lines = len(lines)
-        self._own_cookie = any(line[:7].lower() == b"cookie:" for line in lines)
-        return self
-
-    def fill(self, variables: Mapping[str, Any], user: User) -> tuple[str, Template] | None:
-        """URL and template; None: what the variables hold needs a closer look."""
-        values = tuple([text(variables) for text in self._values])
-        for value in values:
-            if not _plain(value):
-                return None
-        url = self._url % values[: self._in_url]
-        asked, own = (self._head % values).encode("ascii"), self._lines
-        if user.has_cookies and (cookie := user.jar.header(url)):
-            if self._own_cookie:
-                return None
-            end = b"\r\n" if asked.endswith(b"\r\n\r\n") else b""
-            asked = b"%bcookie: %b\r\n%b" % (asked.removesuffix(end), cookie.encode(), end)
-            own += 1
-        return url, self._made.varied(url.encode("ascii"), asked, own)
+def _pattern_of(
+    url: templates.Template, header: _Header, fresh: Callable[[str, tuple[bytes, ...]], Template]
+) -> Pattern | None:
+    """None: the native lane does not serve it, or variables stand in more than that."""
+    marks: dict[str, Any] = {}
+    try:
+        marked = prepare_url(url.marked(marks))
+        in_url = len(marks)
+        lines = header_lines({key: one.marked(marks) for key, one in header.items()})[0]
+    except ValueError:
+        return None
+    made = fresh(marked, lines)
+    text = made.asked.decode("latin-1")
+    if not text or any(text.count(mark) != 1 for mark in marks):
+        return None
+    if "ftnetMark" in authority_of(marked) or sorted(marks, key=text.index) != list(marks):
+        return None
+    return Pattern(
+        made,
+        url=_around(marked, list(marks)[:in_url]),
+        head=_around(text, list(marks)),
+        values=tuple([(part.name if part.plain else None, part.text) for part in marks.values()]),
+        lines=len(lines),
+        own_cookie=any(line[:7].lower() == b"cookie:" for line in lines),
+    )
 
 
 def _origin(url: str) -> tuple[str, str]:
     return url.partition("://")[0], authority_of(url).lower()
 
 
-def _format(text: str, marks: list[str]) -> str:
-    """The text for the % operator, with a value for each mark."""
-    text = text.replace("%", "%%")
+def _around(text: str, marks: list[str]) -> tuple[bytes, ...]:
+    """What stands around the marks."""
+    pieces = []
     for mark in marks:
-        text = text.replace(mark, "%s")
-    return text
+        before, _, text = text.partition(mark)
+        pieces.append(before)
+    return tuple([piece.encode("latin-1") for piece in (*pieces, text)])
 
 
 def _lines(header: _Header, variables: Mapping[str, Any]) -> tuple[bytes, ...]:
