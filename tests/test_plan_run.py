@@ -83,6 +83,29 @@ def test_each_user_has_its_own_cookies(shop: Shop) -> None:
     assert logins.total() == 16
 
 
+@pytest.mark.parametrize("name", ["Set-Cookie", "set-cookie", "SET-COOKIE", "sEt-CoOkIe"])
+def test_a_cookie_is_kept_however_its_field_is_written(name: str) -> None:
+    setting = answer(200, b"ok", f"{name}: a=1", "X-Set-Cookie: b=2")
+    with CountingServer(lambda number: setting) as server:
+        run(plan(server.url, Http(request="/"), users=1, iterations=2))
+        sent = [line for head in server.heads for line in head.lower().split(b"\r\n")]
+    assert [line for line in sent if line.startswith(b"cookie:")] == [b"cookie: a=1"]
+
+
+def test_what_stands_around_the_values_stays_as_it_is() -> None:
+    header = {"X-A": "50% of ü ${v}", "X-B": "${v}${w} {}"}
+    with CountingServer() as server:
+        step = Http(request="/100%25/${v}?w=${w}&e=%20", header=header)
+        run(plan(server.url, step, variables={"v": "a%41", "w": 7}, users=1, iterations=1))
+        (head,) = server.heads
+    first, *lines = head.split(b"\r\n")
+    assert first == b"GET /100%25/a%41?w=7&e=%20 HTTP/1.1"
+    assert [line for line in lines if line.lower().startswith(b"x-")] == [
+        "X-A: 50% of ü a%41".encode("latin-1"),
+        b"X-B: a%417 {}",
+    ]
+
+
 def test_without_cookies_none_is_sent_back(shop: Shop) -> None:
     made = plan(
         shop.url,
