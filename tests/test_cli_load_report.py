@@ -45,6 +45,13 @@ def test_a_warning_does_not_make_it_invalid() -> None:
     assert lines[1] == "NOTE  some waited: open more"
 
 
+def test_a_plan_that_was_read_back_is_told_by_its_name() -> None:
+    found = told(result(plan="shop", iterations=Counts(), steps={}))
+    assert "plan shop" in found
+    assert not [line for line in found if "GET" in line]
+    assert " users" in found[found.index("plan shop") + 1]
+
+
 def test_without_answers_there_are_no_times() -> None:
     lines = told(unanswered())
     assert lines[0] == "NO ANSWER  to any of 12 requests"

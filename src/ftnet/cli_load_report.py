@@ -237,26 +237,27 @@ def model(options: Options) -> str:
     return f"{asked}, Poisson" if options.arrivals == "poisson" else asked
 
 
-def asked(options: Options) -> str:
-    """What is done: a request, or a plan."""
-    if options.plan is None:
-        return f"{options.method} {options.url}"
-    scenarios = ", ".join(one.name for one in options.plan.scenario)
-    return f"plan {options.plan.name}: {scenarios}"
+def asked(options: Options, plan: str = "") -> str:
+    """What is done: a request, or a plan, of which a result that was read has only the name."""
+    if options.plan is not None:
+        scenarios = ", ".join(one.name for one in options.plan.scenario)
+        return f"plan {options.plan.name}: {scenarios}"
+    return f"plan {plan}" if plan else f"{options.method} {options.url}"
 
 
 def _about(result: Result, style: Style) -> list[str]:
     options = result.options
     facts = [result.protocol or f"HTTP/{version(options)}"]
     facts += [result.peer] if result.peer else []
-    users = "connections" if options.plan is None else "users"
+    users = "users" if result.plan else "connections"
     facts.append(f"{count(options.connections)} {users}")
     facts += [f"{options.streams} streams each"] if options.streams > 1 else []
     facts += [f"{options.workers} workers"] if options.workers > 1 else []
     facts.append(model(options))
     facts.append(f"{seconds(result.duration)} measured")
     facts += [f"after {seconds(result.warmup)} of warm-up"] if result.warmup else []
-    return [fitted(asked(options), style.width, style).rstrip(), *joined(facts, style)]
+    what = asked(options, result.plan)
+    return [fitted(what, style.width, style).rstrip(), *joined(facts, style)]
 
 
 def target(result: Result) -> float:
