@@ -1,6 +1,6 @@
 """What a Client is set to, and what a request is made from; both immutable once made."""
-from libc.stdlib cimport free
-from libc.string cimport memset, strndup
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 from posix.fcntl cimport O_APPEND, O_CREAT, O_WRONLY, open as c_open
 from posix.unistd cimport close
 
@@ -57,10 +57,11 @@ cdef curl_slist *last_lines(bytes block, int count) except? NULL:
     while count > 0 and start > 0:
         start -= 1
         count -= start == 0 or block[start - 1] == c"\n"
-    text = strndup(<char *>block + start, end - start)
+    end -= start
+    text = <char *>malloc(end + 1)
     if text == NULL:
         raise MemoryError
-    end -= start
+    memcpy(text, <char *>block + start, end)
     start = 0
     for i in range(1, end):
         if text[i] == c"\n" and text[i - 1] == c"\r":
