@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+import jsonschema
+import referencing
 
 from ftnet.errors import Cause, Errno
 from ftnet.histogram import Histogram
@@ -15,6 +20,18 @@ REFUSED = Failure(
     Errno.CONNECT, Cause(7, "ECONNREFUSED", "Failed to connect to 127.0.0.1:8080", 111), 12
 )
 BUSY = Verdict("cpu", "worker 0 used 98% of a core", "use more workers")
+
+
+def validator(name: str) -> Any:
+    """Of a schema in docs/, which may refer to the one of results."""
+    docs = Path(__file__).parent.parent / "docs"
+    whole, results = (
+        json.loads((docs / one).read_text()) for one in (name, "load-result.schema.json")
+    )
+    jsonschema.Draft202012Validator.check_schema(whole)
+    beside = referencing.Resource.from_contents(results)
+    registry = referencing.Registry().with_resource("load-result.schema.json", beside)
+    return jsonschema.Draft202012Validator(whole, registry=registry)
 
 
 def histogram(values: Iterable[int]) -> Histogram:

@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from ftnet import cli, load, plan
 from ftnet.load import Counts, FoundRate, Options, Result, Verdict, finding
 from ftnet.load.edge import Edge, Outcome
 from tests.command import COMMAND, LIMIT, environment
-from tests.load_results import BUSY, URL, evenly, result
+from tests.load_results import BUSY, URL, evenly, result, validator
 from tests.test_serve import Served, serving
 
 FAST, SLOW = evenly(1000, 10), evenly(1000, 100)
@@ -390,6 +391,19 @@ def test_json_has_every_probe(server: Arithmetic) -> None:
     assert told["low"] == {"rate": 200.0, "held": 3, "broke": 0, "invalid": 0}
     assert [one["rate"] for one in told["probes"]] == [100.0, 200.0, 200.0, 200.0]
     assert all(load.Result.from_dict(one["result"]).valid for one in told["probes"])
+
+
+@pytest.mark.parametrize("options", [{}, {"to_rate": 200}, {"from_rate": 5000}])
+def test_json_is_as_its_schema_says(server: Arithmetic, options: dict[str, float]) -> None:
+    schema = validator("find-rate.schema.json")
+    told = json.loads(json.dumps(find(**options).to_dict(), allow_nan=False))
+    schema.validate(told)
+    for change in ({"rate": 0}, {"limit": "nothing"}, {"probes": [{}]}, {"more": 1}):
+        with pytest.raises(jsonschema.ValidationError):
+            schema.validate(told | change)
+    for key in told:
+        with pytest.raises(jsonschema.ValidationError):
+            schema.validate({name: value for name, value in told.items() if name != key})
 
 
 # ---- the command

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FoundRate", "Limit", "Probe", "Watcher", "find_rate"]
 
-#: Of what `FoundRate.to_dict` gives.
+#: Of what `FoundRate.to_dict` gives: docs/find-rate.schema.json.
 FORMAT: Final = "ftnet.find-rate/1"
 
 #: What the search ended at: "server": it breaks above; "to": all rates that were to be tried hold;
