@@ -50,6 +50,11 @@ def in_callback(start: Callable[[], T]) -> T:
         return started.result(LIMIT)
 
 
+def turn() -> None:
+    """Returns when the background thread has come round: it knows of all calls before this one."""
+    in_callback(lambda: None)
+
+
 def in_run(start: Callable[[], T]) -> T:
     """What `start` returns, after `ft.run` has driven its requests to their ends."""
     made: list[T] = []

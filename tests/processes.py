@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -23,6 +25,8 @@ class Script:
     def __init__(
         self, source: str, *arguments: str, under: Sequence[str] = (), **environment: str
     ) -> None:
+        self._woken: list[str] = []  # how often its main thread was, when it was last looked at
+        self._asleep_since = 0.0
         self.process = subprocess.Popen(
             [
                 *under,
@@ -65,9 +69,13 @@ class Script:
         self.process.stdin.flush()
 
     def sleeps(self) -> bool:
-        """Whether its main thread waits for something."""
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text()
-        return stat.rpartition(") ")[2].startswith("S")
+        """Whether its main thread has waited for one and the same thing for a while by now."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        asleep = "\nState:\tS" in status
+        woken = re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)
+        if not asleep or woken != self._woken:
+            self._woken, self._asleep_since = woken, time.monotonic()
+        return asleep and time.monotonic() - self._asleep_since > 0.1
 
     def interrupt(self) -> None:
         """What Ctrl-C does."""

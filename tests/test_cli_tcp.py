@@ -164,7 +164,7 @@ def test_wait_ends_what_the_peer_does_not() -> None:
         peer.server.gate.wait(LIMIT)
 
     with AwkwardServer(stays) as server:
-        done = tcp("--wait", "0.2", HERE, server.port, data=b"x")
+        done = tcp("--wait", "2", HERE, server.port, data=b"x")
         server.gate.set()
     assert (done.returncode, done.stdout) == (0, b"greeting")
 

@@ -24,7 +24,8 @@ Done = subprocess.CompletedProcess[bytes]
 
 def udp(*arguments: object, data: bytes = b"") -> Done:
     """Runs `ftnet udp` to its end."""
-    command = [*COMMAND, "udp", *map(str, arguments)]
+    patient = ["--wait", "20"] if "-n" in arguments and "--wait" not in arguments else []
+    command = [*COMMAND, "udp", *patient, *map(str, arguments)]
     return subprocess.run(
         command, input=data, env=environment(), capture_output=True, timeout=LIMIT, check=False
     )
@@ -47,12 +48,12 @@ def test_the_last_line_needs_no_end(there: Any) -> None:
 
 
 def test_without_a_count_it_ends_when_nothing_comes_any_more(there: Any) -> None:
-    done = udp("--wait", "0.3", *there, data=b"a\nb\n")
+    done = udp("--wait", "2", *there, data=b"a\nb\n")
     assert (done.returncode, done.stdout) == (0, b"a\nb\n")
 
 
 def test_fewer_than_were_asked_for_is_a_failure(there: Any) -> None:
-    done = udp("-n", 5, "--wait", "0.2", *there, data=b"a\nb\n")
+    done = udp("-n", 5, "--wait", "2", *there, data=b"a\nb\n")
     assert (done.returncode, done.stdout) == (28, b"a\nb\n")
     assert done.stderr == b"ftnet: (28) 2 of 5 datagrams came in time\n"
 

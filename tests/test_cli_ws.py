@@ -146,7 +146,7 @@ def test_what_the_command_refuses(arguments: list[str], code: int, told: str) ->
 
 
 def test_each_line_is_a_message_and_each_message_a_line(sockets: WebSocketServer) -> None:
-    done = ws(f"{sockets.url}/echo", data="one\n\nthree é\nno end".encode())
+    done = ws("-n", "4", f"{sockets.url}/echo", data="one\n\nthree é\nno end".encode())
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode() == "one\n\nthree é\nno end\n"
     peer = sockets.peer()
@@ -155,7 +155,7 @@ def test_each_line_is_a_message_and_each_message_a_line(sockets: WebSocketServer
 
 
 def test_ws_is_assumed_when_the_url_names_no_scheme(sockets: WebSocketServer) -> None:
-    assert ws(f"{sockets.netloc}/echo", data=b"hello").stdout == b"hello\n"
+    assert ws("-n", "1", f"{sockets.netloc}/echo", data=b"hello").stdout == b"hello\n"
 
 
 def test_lines_may_come_from_a_file(sockets: WebSocketServer, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_binary_messages_are_lines_of_base64_and_a_note_says_so(sockets: WebSock
 
 
 def test_binary_goes_and_comes_as_it_is(sockets: WebSocketServer) -> None:
-    done = ws("--binary", f"{sockets.url}/echo", data=b"\xff\0\r\n\n\xfe")
+    done = ws("--binary", "-n", "3", f"{sockets.url}/echo", data=b"\xff\0\r\n\n\xfe")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"\xff\0\r\xfe", b"")
     peer = sockets.peer()
     assert [peer.next() for _ in range(3)] == [b"\xff\0\r", b"", b"\xfe"]
@@ -215,7 +215,7 @@ def test_messages_are_read_before_the_next_line_is_there(sockets: WebSocketServe
 
 
 def test_after_the_last_line_answers_are_waited_for(sockets: WebSocketServer) -> None:
-    with started("--wait", "0.3", f"{sockets.url}/quiet") as run:
+    with started("--wait", "2", f"{sockets.url}/quiet") as run:
         assert run.stdin is not None
         assert run.stdout is not None
         write(run, b"question\n")
@@ -250,7 +250,8 @@ def test_no_more_than_the_count_is_shown(sockets: WebSocketServer) -> None:
 
 
 def test_a_closed_stdin_has_no_lines(sockets: WebSocketServer) -> None:
-    command = ["sh", "-c", '"$@" <&-', "sh", *COMMAND, "ws", f"{sockets.url}/say?text=hello"]
+    arguments = ["-n", "1", f"{sockets.url}/say?text=hello"]
+    command = ["sh", "-c", '"$@" <&-', "sh", *COMMAND, "ws", *arguments]
     done = subprocess.run(
         command, env=environment(), capture_output=True, timeout=LIMIT, check=False
     )
@@ -449,12 +450,13 @@ def test_nothing_is_offered_unasked(sockets: WebSocketServer) -> None:
 
 def test_a_host_can_be_resolved_by_hand(sockets: WebSocketServer) -> None:
     where = f"elsewhere.test:{sockets.port}"
-    done = ws("--resolve", f"{where}:127.0.0.1", f"ws://{where}/echo", data=b"hello")
+    given = ["-n", "1", "--resolve", f"{where}:127.0.0.1"]
+    done = ws(*given, f"ws://{where}/echo", data=b"hello")
     assert done.stdout == b"hello\n"
 
 
 def test_a_proxy_can_be_used(sockets: WebSocketServer, http_proxy: Tinyproxy) -> None:
-    done = ws("-x", http_proxy.url, f"{sockets.url}/echo", data=b"hello")
+    done = ws("-n", "1", "-x", http_proxy.url, f"{sockets.url}/echo", data=b"hello")
     assert (done.returncode, done.stdout) == (0, b"hello\n")
     assert http_proxy.tunnels_to(sockets.url) == 1
 
@@ -490,7 +492,7 @@ def test_tls_is_verified_unless_told_otherwise(
     url = f"{secure_sockets.url}/echo"
     assert ws(url, data=b"x").returncode == 60
     for trust in (["--cacert", str(certificates.ca)], ["-k"]):
-        done = ws(*trust, url, data=b"x")
+        done = ws("-n", "1", *trust, url, data=b"x")
         assert (done.returncode, done.stdout) == (0, b"x\n")
 
 
@@ -544,7 +546,7 @@ def test_the_opening_has_a_limit(sockets: WebSocketServer) -> None:
 
 
 def test_the_limit_is_not_for_the_time_after(sockets: WebSocketServer) -> None:
-    done = ws("-m", "0.3", "--wait", "0.4", f"{sockets.url}/echo", data=b"x")
+    done = ws("-m", "1.8", "--wait", "2", f"{sockets.url}/echo", data=b"x")
     assert (done.returncode, done.stdout) == (0, b"x\n")
 
 
@@ -557,6 +559,7 @@ def test_a_lost_connection_is_a_failure(sockets: WebSocketServer) -> None:
 
 
 def test_a_message_has_a_largest_size(sockets: WebSocketServer) -> None:
-    done = ws("--max-message", "10", f"{sockets.url}/echo", data=b"x" * 10 + b"\n" + b"x" * 11)
+    data = b"x" * 10 + b"\n" + b"x" * 11
+    done = ws("--max-message", "10", "--wait", "20", f"{sockets.url}/echo", data=data)
     assert (done.returncode, done.stdout) == (63, b"x" * 10 + b"\n")
     assert sockets.peer().wait_over()[0] == 1009

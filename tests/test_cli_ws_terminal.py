@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -64,6 +65,7 @@ class Terminal:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         self.shown = ""
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
 
     def __enter__(self) -> Self:
         return self
@@ -96,14 +98,14 @@ class Terminal:
     def cursor(self) -> int:
         return screen_after(self.shown)[1]
 
-    def _read(self) -> None:
+    def _read(self, *, ended: bool = False) -> None:
         left = LIMIT
         while not select.select([self._master], [], [], 0.5)[0]:
             left -= 0.5
-            running = self.process.poll() is None
+            running = ended or self.process.poll() is None
             assert running, f"it has ended: {self.shown!r}"
             assert left > 0, f"nothing more: {self.shown!r}"
-        self.shown += os.read(self._master, 65536).decode()
+        self.shown += self._decode(os.read(self._master, 65536))
 
     def wait_for(self, pattern: str) -> str:
         """The first row that matches, as soon as there is one."""
@@ -119,11 +121,18 @@ class Terminal:
             self._read()
         return self.rows[-1]
 
+    def wait_for_cursor(self, column: int) -> None:
+        """Returns as soon as the cursor is there."""
+        while self.cursor != column:
+            self._read()
+
     def end(self) -> tuple[int, list[str]]:
         """The exit code, and all rows; the terminal is as it was before."""
         code = self.process.wait(LIMIT)
-        while select.select([self._master], [], [], 0)[0]:
-            self._read()
+        os.write(self.slave, b"\0")  # comes behind all that the command wrote
+        while not self.shown.endswith("\0"):
+            self._read(ended=True)
+        self.shown = self.shown.removesuffix("\0")
         assert self.terminal_mode() == self.mode
         assert self.rows[-1] == "", f"the cursor is in the middle of a row: {self.shown!r}"
         return code, self.rows[:-1]
@@ -164,9 +173,10 @@ def test_a_message_does_not_tear_the_line(sockets: WebSocketServer) -> None:
         sockets.peer().send("one\ntwo")
         terminal.wait_for_last("^> half a line$")
         terminal.wait_for("^  two$")
+        terminal.wait_for_last("^> half a line$")
+        terminal.wait_for_cursor(len("> half a li"))
         assert re.fullmatch(rf"{TIME} ←     7 B  one", terminal.rows[-3])
         assert terminal.rows[-2:] == ["  two", "> half a line"]
-        assert terminal.cursor == len("> half a li")
         terminal.type("X\r")
         assert sockets.peer().next() == "half a liXne"
 
@@ -231,7 +241,7 @@ def test_the_first_row_tells_what_was_agreed_on(socket_loop: Any) -> None:
 
 
 def test_ping_times_stand_before_the_prompt(sockets: WebSocketServer) -> None:
-    with Terminal("--ping", "0.05", f"{sockets.url}/quiet") as terminal:
+    with Terminal("--ping", "1", f"{sockets.url}/quiet") as terminal:
         connected(terminal)
         terminal.type("half")
         terminal.wait_for_last(r"^ *\d+\.\d ms > half$")
@@ -354,7 +364,7 @@ def test_colours_are_for_those_who_want_them(sockets: WebSocketServer) -> None:
         with Terminal(f"{sockets.url}/echo", **variables) as terminal:
             connected(terminal)
             terminal.type("x\r")
-            terminal.wait_for("←")
+            terminal.wait_for("←.* x$")
             assert ("\x1b[32m←\x1b[0m" in terminal.shown) == wanted
 
 

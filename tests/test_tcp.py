@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket as python_socket
@@ -178,15 +179,14 @@ def test_proxies_are_left_aside(echoing: AwkwardServer, monkeypatch: pytest.Monk
 
 
 def test_the_end_to_connect_from_can_be_chosen(plain: ft.Client, echoing: AwkwardServer) -> None:
-    with closed_port() as port:
-        pass
-    task, story = connected(plain, echoing, localAddress="127.0.0.2", localPort=port)
-    here = story.of("connect")[0].localInfo
-    assert (here.address, here.port) == ("127.0.0.2", port)
-    echoing.wait_for_peers(1)
-    assert echoing.peers[0].sock.getpeername() == ("127.0.0.2", port)
-    task.close()
-    story.end()
+    with closed_port() as port:  # nobody else is given it meanwhile
+        task, story = connected(plain, echoing, localAddress="127.0.0.2", localPort=port)
+        here = story.of("connect")[0].localInfo
+        assert (here.address, here.port) == ("127.0.0.2", port)
+        echoing.wait_for_peers(1)
+        assert echoing.peers[0].sock.getpeername() == ("127.0.0.2", port)
+        task.close()
+        story.end()
 
 
 def test_a_local_port_that_is_taken_is_a_socket_error(
@@ -204,7 +204,10 @@ def options_of(task: ft.TCPSocket, level: int, *names: int) -> list[int]:
     assert local is not None
     for link in Path("/proc/self/fd").iterdir():
         if link.is_socket():
-            with python_socket.socket(fileno=os.dup(int(link.name))) as duplicate:
+            with (
+                contextlib.suppress(OSError),  # another thread has closed it meanwhile
+                python_socket.socket(fileno=os.dup(int(link.name))) as duplicate,
+            ):
                 inet = duplicate.family == python_socket.AF_INET
                 if inet and duplicate.getsockname() == (local.address, local.port):
                     return [duplicate.getsockopt(level, option) for option in names]
@@ -400,8 +403,10 @@ def test_what_waits_is_sent_when_the_peer_ends_first(plain: ft.Client) -> None:
         peer.until_gone()
 
     with AwkwardServer(ends_first) as server:
-        task, story = socket(plain, server)
+        task = plain.createTCPSocket()
         task.onConnect(lambda _: task.write(b"y" * MEGABYTE * 3))
+        story = TcpStory().listen(task)
+        task.connect(address=HERE, port=server.port, timeout=LIMIT)
         story.until("end")
         server.gate.set()
         story.end()

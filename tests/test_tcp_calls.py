@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import ftnet as ft
-from tests.servers.awkward import AwkwardServer, closed_port
+from tests.servers.awkward import AwkwardServer, Peer, closed_port
 from tests.tcp_sockets import (
     HERE,
     LIMIT,
@@ -41,18 +41,24 @@ def test_write_before_connect_is_an_error_and_nothing_is_queued(
     assert story.of("close")[0].error is None
 
 
-def test_write_after_the_end_is_an_error(plain: ft.Client, echoing: AwkwardServer) -> None:
-    task, story = connected(plain, echoing)
-    task.end()
-    task.write(b"after end")
-    story.end()
-    task.write(b"after close")
-    story.until("error", 2)
-    assert story.codes == [(-2, errno.EPIPE), (-2, errno.ENOTCONN)]
-    task.close()
-    task.abort()
-    assert story.names.count("close") == 1
-    assert echoing.received == b""
+def test_write_after_the_end_is_an_error(plain: ft.Client) -> None:
+    def stays(peer: Peer) -> None:
+        peer.until_gone()
+        peer.server.gate.wait(LIMIT)
+
+    with AwkwardServer(stays) as server:
+        task, story = connected(plain, server)
+        task.end()
+        task.write(b"after end")
+        server.gate.set()
+        story.end()
+        task.write(b"after close")
+        story.until("error", 2)
+        assert story.codes == [(-2, errno.EPIPE), (-2, errno.ENOTCONN)]
+        task.close()
+        task.abort()
+        assert story.names.count("close") == 1
+        assert server.received == b""
 
 
 def test_write_after_close_is_an_error(plain: ft.Client, echoing: AwkwardServer) -> None:

@@ -48,7 +48,8 @@ def test_openssls_server(trusting: ft.Client, certificates: Certificates, tmp_pa
 def socat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """socat, that sends everything through `cat`."""
     (port,) = free_ports(1)
-    command = [find("socat"), f"TCP-LISTEN:{port},bind={HERE},fork,reuseaddr", "EXEC:cat"]
+    patient = ["-t", "10"]  # s that it waits for what `cat` still has behind our end
+    command = [find("socat"), *patient, f"TCP-LISTEN:{port},bind={HERE},fork,reuseaddr", "EXEC:cat"]
     program = Program(command, tmp_path_factory.mktemp("socat"), (port,))
     yield port
     program.stop()

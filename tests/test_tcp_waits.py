@@ -127,8 +127,8 @@ def test_without_a_reference_it_stays_alive(plain: ft.Client, echoing: AwkwardSe
     def begin() -> None:
         task = plain.createTCPSocket()
         story.listen(task)
-        task.connect(address=HERE, port=echoing.port)
         task.onConnect(lambda _: task.write(b"still here"))
+        task.connect(address=HERE, port=echoing.port)
 
     begin()
     gc.collect()

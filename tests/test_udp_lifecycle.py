@@ -275,7 +275,7 @@ def test_an_open_socket_is_kept_and_a_closed_one_goes(plain: ft.Client) -> None:
     del kept
     told.end()
     until(lambda: (gc.collect(), alive() is None)[1], "the socket goes")
-    until(lambda: ftcore.counters()["transfers"] == before, "the engine lets go of it")
+    until(lambda: ftcore.counters()["transfers"] <= before, "the engine lets go of it")
 
 
 def test_a_socket_that_was_never_used_goes_at_once(plain: ft.Client) -> None:

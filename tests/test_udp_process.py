@@ -217,16 +217,19 @@ def test_sockets_are_not_inherited_by_programs_the_process_starts() -> None:
 
 def test_idle_sockets_cost_no_cpu() -> None:
     source = """
+        import threading
         import time
         import ftnet as ft
 
+        refused = threading.Semaphore(0)
         sockets = [ft.createUDPSocket() for _ in range(100)]
         for sock in sockets:
             sock.bind()
             sock.connect(address="127.0.0.1", port=9)
-            sock.onError(lambda error: None)
+            sock.onError(lambda error: refused.release())
             sock.write(address="127.0.0.1", port=9, message=b"refused")
-        time.sleep(0.2)
+        for sock in sockets:
+            assert refused.acquire(timeout=10)
         begin = time.process_time()
         time.sleep(1)
         print(time.process_time() - begin)

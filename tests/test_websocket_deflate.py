@@ -191,7 +191,7 @@ def test_an_answer_that_must_not_be_given_is_refused(
     plain: ft.Client, socket_loop: Any, parameters: list[ExtensionParameter], words: str
 ) -> None:
     with serving(socket_loop, deflate=Answers(parameters)) as server:
-        error = failure(plain, server.url, perMessageDeflate=True, timeout=3000)
+        error = failure(plain, server.url, perMessageDeflate=True)
     assert error.errno == ft.Errno.PROTOCOL
     assert words in error.errMsg
 

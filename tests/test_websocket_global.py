@@ -225,17 +225,17 @@ def test_a_socket_that_cannot_be_opened_is_heard_of_and_left(
     story.until("close", 2)
 
 
-def test_a_socket_that_is_closing_is_still_the_one(plain: ft.Client, socket_loop: Any) -> None:
+def test_a_socket_that_is_closing_is_still_the_one(unbounded: ft.Client, socket_loop: Any) -> None:
     with serving(socket_loop, max_queue=1) as server:
-        first, _ = opened(plain, server.url + "/gate")
-        second, _ = opened(plain, server.url + "/echo")
-        for _ in range(30):
-            first.send(data="x")
+        first, _ = opened(unbounded, server.url + "/gate")
+        second, _ = opened(unbounded, server.url + "/echo")
+        for _ in range(4):
+            first.send(data=bytes(4 << 20))  # the server does not read as far as the close frame
         first.close()
         calls = Story()
-        plain.sendSocketMessage(data="x", **calls.callbacks())
+        unbounded.sendSocketMessage(data="x", **calls.callbacks())
         assert calls.until("fail").errMsg == f"sendSocketMessage:{NOT_CONNECTED}"
-        plain.closeSocket(**calls.callbacks("close "))
+        unbounded.closeSocket(**calls.callbacks("close "))
         assert calls.until("close fail").errMsg == f"closeSocket:{NOT_CONNECTED}"
         assert second.readyState == OPEN
 

@@ -308,7 +308,7 @@ def test_a_socket_goes_when_it_is_closed_and_nobody_has_it(plain: ft.Client, soc
     sockets.peer().close()
     story.end()
     until(lambda: (gc.collect(), alive() is None)[1], "the task goes")
-    until(lambda: ftcore.counters()["transfers"] == before, "the engine lets go of it")
+    until(lambda: ftcore.counters()["transfers"] <= before, "the engine lets go of it")
 
 
 class Holder:

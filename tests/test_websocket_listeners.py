@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import ftnet as ft
+from tests.drivers import in_callback
 from tests.sockets import LIMIT, Story, closed, echoes, opened, socket
 
 KINDS = ("Open", "Message", "Error", "Close")
@@ -100,9 +101,13 @@ def test_listeners_may_change_the_listeners(plain: ft.Client, sockets: Any) -> N
     def later(event: Any) -> None:
         told.append(f"later {event.data}")
 
-    task = plain.connectSocket(url=sockets.url + "/say?text=a&text=b&text=c&code=1000")
-    task.onMessage(once)
-    task.onMessage(lambda event: told.append(f"always {event.data}"))
+    def start() -> ft.SocketTask:
+        task = plain.connectSocket(url=sockets.url + "/say?text=a&text=b&text=c&code=1000")
+        task.onMessage(once)
+        task.onMessage(lambda event: told.append(f"always {event.data}"))
+        return task
+
+    task = in_callback(start)
     task.wait_closed(LIMIT)
     assert told == ["once a", "always a", "always b", "later b", "always c", "later c"]
 

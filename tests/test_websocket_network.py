@@ -29,6 +29,7 @@ WRONG = ["expired", "other_name", "untrusted"]
 WAYS = ["ws", "wss"]
 LOGIN = f"{USER}:{quote(PASSWORD)}"
 PING = 0x89
+PATIENT = 1000  # ms between pings; a server that stands still for a while is not taken for dead
 
 
 @pytest.fixture
@@ -411,25 +412,28 @@ def test_tcp_no_delay_is_set_or_not(
 # --- how long the opening may take ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", WAYS)
 @pytest.mark.parametrize("by", ["option", "client"])
-def test_an_opening_that_takes_too_long_is_a_timeout(scheme: str, by: str) -> None:
-    settings: dict[str, Any] = {"timeout": 100} if by == "client" else {}
-    options: dict[str, Any] = {"timeout": 100} if by == "option" else {}
+def test_an_opening_that_takes_too_long_is_a_timeout(by: str) -> None:
+    settings: dict[str, Any] = {"timeout": 1500} if by == "client" else {}
+    options: dict[str, Any] = {"timeout": 1500} if by == "option" else {}
     with AwkwardServer(silent) as server, ft.Client(**settings, trust_env=False) as client:
         begin = time.monotonic()
-        error = failure(client, f"{scheme}://{server.authority}/", **options)
-        took = time.monotonic() - begin
-    assert error.errMsg == "connectSocket:fail timeout"
-    assert error.errno == ft.Errno.TIMEOUT == 5
-    assert 0.09 < took < 5
-    assert error.profile.connectStart > 0
+        pairs = [socket(client, f"{way}://{server.authority}/", **options) for way in WAYS]
+        for _, story in pairs:
+            story.end()
+            assert 1.49 < time.monotonic() - begin < 10
+    for _, story in pairs:
+        assert story.names == ["error", "close"]
+        (error,) = story.of("error")
+        assert error.errMsg == "connectSocket:fail timeout"
+        assert error.errno == ft.Errno.TIMEOUT == 5
+        assert error.profile.connectStart > 0
 
 
 def test_the_timeout_ends_with_the_opening(plain: ft.Client, sockets: Any) -> None:
-    task, story = opened(plain, sockets.url + "/echo", timeout=150)
+    task, story = opened(plain, sockets.url + "/echo", timeout=1500)
     with pytest.raises(TimeoutError):
-        task.wait_closed(0.3)
+        task.wait_closed(1.6)
     task.send(data="still here")
     assert story.until("message").data == "still here"
     closed(task)
@@ -468,7 +472,7 @@ def test_pings_are_sent_and_timed(
     both: dict[str, Any], certificates: Certificates, way: str
 ) -> None:
     with ft.Client(ca=str(certificates.ca), trust_env=False) as client:
-        task, story = opened(client, both[way].url + "/echo", pingInterval=100)
+        task, story = opened(client, both[way].url + "/echo", pingInterval=PATIENT)
         until(lambda: task.latency > 0, "a ping is answered")
         assert task.latency < 5000
         task.send(data="x")
@@ -480,11 +484,11 @@ def test_pings_come_at_their_interval_and_none_without(
     plain: ft.Client, sockets: Any, socket_loop: Any
 ) -> None:
     with relaying(socket_loop, sockets.port) as often, relaying(socket_loop, sockets.port) as never:
-        pinging, _ = opened(plain, often.url + "/echo", pingInterval=100)
+        pinging, _ = opened(plain, often.url + "/echo", pingInterval=PATIENT)
         silent_one, _ = opened(plain, never.url + "/echo")
         until(
-            lambda: [first for first, _ in frames_in(bytes(often.sent))].count(PING) >= 5,
-            "five pings",
+            lambda: [first for first, _ in frames_in(bytes(often.sent))].count(PING) >= 3,
+            "three pings",
         )
         assert frames_in(bytes(never.sent)) == []
         assert silent_one.latency == 0
@@ -498,8 +502,9 @@ def test_a_server_that_does_not_answer_pings_is_given_up(
     unbounded: ft.Client, socket_loop: Any
 ) -> None:
     with serving(socket_loop, max_queue=1) as server:
-        task, story = socket(unbounded, server.url + "/gate", pingInterval=100)
-        task.onOpen(lambda _: [task.send(data=bytes(4 << 20)) for _ in range(4)])
+        task, story = opened(unbounded, server.url + "/gate", pingInterval=100)
+        for _ in range(4):
+            task.send(data=bytes(4 << 20))
         end = story.end()
     assert (end.code, end.reason) == (1006, "")
     (error,) = story.of("error")
@@ -512,7 +517,7 @@ def test_pings_keep_a_proxy_from_ending_an_idle_socket(
 ) -> None:
     url = nginx_sockets.ws + "/impatient/echo"
     idle, idle_story = opened(plain, url)
-    kept, kept_story = opened(plain, url, pingInterval=200)
+    kept, kept_story = opened(plain, url, pingInterval=PATIENT)
     assert idle_story.end().code == 1006
     assert idle.readyState == ft.SocketTask.CLOSED
     with pytest.raises(TimeoutError):

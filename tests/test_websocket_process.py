@@ -378,7 +378,7 @@ KINDS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "deflate": ("/echo", LOOPS // 4, {"ending": "close", "perMessageDeflate": True}),
     "chunked": ("/echo", LOOPS // 4, {"ending": "close", "enableChunked": True}),
     "abort": ("/echo", LOOPS // 4, {"ending": "abort"}),
-    "pings": ("/echo", LOOPS // 4, {"ending": "close", "pingInterval": 500}),
+    "pings": ("/echo", LOOPS // 4, {"ending": "close", "pingInterval": 10_000}),
     "refused": ("/status/403", LOOPS // 4, {"ending": "close"}),
     "dropped": ("/say?text=a&drop=1", LOOPS // 4, {"ending": ""}),
 }

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 import ftnet as ft
+from tests.drivers import turn
 from tests.servers.awkward import ThrowawayTls
 from tests.servers.hostile_ws import Behaviour, HostileServer, WsPeer
 from tests.sockets import Story, socket
 
 LIMIT = 10.0
+SOON = 8.0  # s: less than any wait of a server, far more than what takes a second or two
 MEGABYTE = 1 << 20
 #: The lines of a right answer; ACCEPT stands for what belongs there.
 GOOD = (
@@ -177,7 +179,8 @@ def fill(
             sent.append(len(sent))
             idle = 0
         else:
-            ticker.wait(0.005)  # it may only be that the engine has not come to it yet
+            ticker.wait(0.005)
+            turn()  # else it may only be that the engine has not come to it yet
             idle += 1
     return sent
 

@@ -23,7 +23,7 @@ def test_a_refused_connection_fails_at_once_with_the_reason(scheme: str) -> None
         begin = time.monotonic()
         (history,) = run(client, {"url": f"{scheme}://127.0.0.1:{port}/", "timeout": 20_000})
         error = history.error()
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 10
         assert error.errno == ft.Errno.CONNECT
         assert error.cause is not None
         assert error.cause.os_errno == errno.ECONNREFUSED
@@ -38,7 +38,7 @@ def test_an_unreachable_address_fails_at_once_with_the_reason() -> None:
         begin = time.monotonic()
         (history,) = run(client, {"url": "http://224.0.0.1:9/", "timeout": 20_000})
         error = history.error()
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 10
         assert error.errno == ft.Errno.CONNECT
         assert error.cause is not None
         assert error.cause.os_errno == errno.ENETUNREACH
@@ -63,7 +63,7 @@ def test_a_dead_first_address_falls_back_to_the_second() -> None:
         begin = time.monotonic()
         (history,) = run(client, {"url": f"http://localhost:{server.port}/", "timeout": 20_000})
         assert history.response().profile.peerIP == "127.0.0.1"
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 10
 
 
 def test_a_refusing_first_address_falls_back_to_the_second() -> None:

@@ -10,6 +10,7 @@ import asyncio
 import resource
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +27,8 @@ INTERRUPTED = ft.Errno.INTERRUPTED
 PROTOCOL = ft.Errno.PROTOCOL
 INVALID_DATA = ft.Errno.INVALID_DATA
 PROMPT = {"timeout": 20_000}  # the fault must end the task long before this does
-SHORT = {"timeout": 300}  # nothing else ends the task
+SOON = 10.0  # s
+SHORT = {"timeout": 2000}  # nothing else ends the task, which has come as far as it can by then
 
 
 @dataclass(frozen=True)
@@ -68,18 +70,20 @@ FAULTS = [
     *(Fault(name, (PROTOCOL,), "line") for name in broken_answers.NOT_HTTP),
     *(Fault(name, (PROTOCOL, INVALID_DATA), "body") for name in broken_answers.BAD_CODING),
     *(Fault(name, (PROTOCOL,), body_or_line(name)) for name in sorted(TOO_MUCH.keys() - ENDLESS)),
-    Fault("chunk_extension_for_ever", (TIMEOUT, PROTOCOL), "body", SHORT),
     Fault("body_for_ever", (INVALID_DATA,), "body", client=LIMITED),
     Fault("body_of_2_mb", (INVALID_DATA,), "body", client=LIMITED),
     Fault("gzip_bomb", (INVALID_DATA,), "body", client=LIMITED),
     Fault("ends_without_close_notify", (INTERRUPTED, ft.Errno.TLS), "body", tls=True),
-    Fault("silent_after_the_request", (TIMEOUT,), "wait", SHORT),
-    Fault("stalls_in_header_block", (TIMEOUT,), "body", SHORT),
-    Fault("stalls_in_body", (TIMEOUT,), "body", SHORT),
-    Fault("stalls_between_chunks", (TIMEOUT,), "body", SHORT),
-    Fault("drips_for_ever", (TIMEOUT,), "body", SHORT),
-    Fault("drips_its_header_block", (TIMEOUT,), "body", SHORT),
     Fault("redirect_loop", (ft.Errno.TOO_MANY_REDIRECTS,), "line"),
+]
+STALLED = [
+    Fault("chunk_extension_for_ever", (TIMEOUT, PROTOCOL), "body"),
+    Fault("silent_after_the_request", (TIMEOUT,), "wait"),
+    Fault("stalls_in_header_block", (TIMEOUT,), "body"),
+    Fault("stalls_in_body", (TIMEOUT,), "body"),
+    Fault("stalls_between_chunks", (TIMEOUT,), "body"),
+    Fault("drips_for_ever", (TIMEOUT,), "body"),
+    Fault("drips_its_header_block", (TIMEOUT,), "body"),
 ]
 
 
@@ -98,15 +102,34 @@ def test_a_broken_exchange_fails_once_and_tells_how_far_it_came(
 
         error = history.error()
         assert error.errno in fault.errno, error
-        assert took < 5, "ended by the timeout, not by the fault"
-        if fault.errno == (TIMEOUT,):
-            assert took >= fault.request["timeout"] / 1000
-            assert error.errMsg == "request:fail timeout"
+        assert took < SOON, "ended by the timeout, not by the fault"
         check_phases(error.profile, fault.died_in)
         (after,) = run(client, {"url": good.url})
         assert after.response().statusCode == 200
         client.close()
         server.wait_until_alone()
+
+
+def test_a_stalled_exchange_fails_once_and_tells_how_far_it_came(good: AwkwardServer) -> None:
+    """All of them at once."""
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(AwkwardServer(BEHAVIOURS[fault.behaviour])) for fault in STALLED
+        ]
+        client = stack.enter_context(ft.Client())
+        begin = time.monotonic()
+        histories = run(client, *({"url": server.url, **SHORT} for server in servers))
+        assert SHORT["timeout"] / 1000 <= time.monotonic() - begin < SOON
+        for fault, history in zip(STALLED, histories, strict=True):
+            error = history.error()
+            assert error.errno in fault.errno, fault.behaviour
+            assert error.errno != TIMEOUT or error.errMsg == "request:fail timeout"
+            check_phases(error.profile, fault.died_in)
+        (after,) = run(client, {"url": good.url})
+        assert after.response().statusCode == 200
+        client.close()
+        for server in servers:
+            server.wait_until_alone()
 
 
 HANDSHAKES = {
@@ -115,24 +138,40 @@ HANDSHAKES = {
     "handshake_is_cut_in_server_hello": (ft.Errno.TLS, INTERRUPTED),
     "handshake_is_answered_in_plain_text": (ft.Errno.TLS,),
     "handshake_is_refused_by_alert": (ft.Errno.TLS,),
-    "handshake_stalls_in_server_hello": (TIMEOUT,),
-    "silent": (TIMEOUT,),
 }
+STALLED_HANDSHAKES = ("handshake_stalls_in_server_hello", "silent")
+
+
+def secret(server: AwkwardServer) -> dict[str, Any]:
+    url = server.url.replace("http:", "https:") + "/secret"
+    return {"url": url, "header": {"x-secret": "secret"}}
+
+
+def check_nothing_was_sent(error: ft.FtError, server: AwkwardServer) -> None:
+    check_phases(error.profile, "tls")
+    assert b"secret" not in server.received
+    assert error.profile.sendBytesCount == 0
 
 
 @pytest.mark.parametrize("name", HANDSHAKES)
 def test_a_broken_handshake_fails_before_a_byte_of_the_request_is_sent(name: str) -> None:
-    timeout = SHORT if TIMEOUT in HANDSHAKES[name] else PROMPT
     with AwkwardServer(BEHAVIOURS[name]) as server, ft.Client() as client:
-        url = server.url.replace("http:", "https:") + "/secret"
         begin = time.monotonic()
-        (history,) = run(client, {"url": url, "header": {"x-secret": "secret"}, **timeout})
+        (history,) = run(client, {**secret(server), **PROMPT})
         error = history.error()
         assert error.errno in HANDSHAKES[name], error
-        assert time.monotonic() - begin < 5
-        check_phases(error.profile, "tls")
-        assert b"secret" not in server.received
-        assert error.profile.sendBytesCount == 0
+        assert time.monotonic() - begin < SOON
+        check_nothing_was_sent(error, server)
+
+
+def test_a_stalled_handshake_fails_before_a_byte_of_the_request_is_sent() -> None:
+    one, other = (AwkwardServer(BEHAVIOURS[name]) for name in STALLED_HANDSHAKES)
+    with one, other, ft.Client() as client:
+        histories = run(client, *({**secret(server), **SHORT} for server in (one, other)))
+        for history, server in zip(histories, (one, other), strict=True):
+            error = history.error()
+            assert error.errno == TIMEOUT
+            check_nothing_was_sent(error, server)
 
 
 @pytest.mark.parametrize(
@@ -181,11 +220,14 @@ def rss() -> int:
 def test_a_flood_from_the_server_takes_no_memory(name: str) -> None:
     options = {"timeout": 1000 if name in ENDLESS else 20_000}
     with AwkwardServer(BEHAVIOURS[name]) as server, ft.Client(**LIMITED) as client:
-        for _ in range(2):  # the first warms up: pools, the server's threads and caches
+        grown: list[int] = []  # for the first time by what warms up: pools, threads, caches
+        while len(grown) < 2 or (grown[-1] >= 2 << 20 and len(grown) < 4):
             before = rss()
             (history,) = run(client, {"url": server.url, **options})
             history.error()
-        assert rss() - before < 2 << 20
+            grown.append(rss() - before)
+        # others of this process may need memory in between, but not each time
+        assert grown[-1] < 2 << 20, grown
 
 
 def test_a_request_body_cut_by_the_server_is_not_sent_again() -> None:

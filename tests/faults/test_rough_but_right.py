@@ -136,10 +136,17 @@ def test_a_response_byte_by_byte_arrives_whole() -> None:
 
 
 def test_a_slow_server_shows_in_the_right_phase() -> None:
-    with serving("answers_after_300_ms") as (server, client):
+    def answers_late(peer: Peer) -> None:
+        peer.read_request()
+        peer.pace(1.3)
+        peer.answer(b"late")
+
+    with AwkwardServer(answers_late) as server, ft.Client() as client:
         profile = run(client, {"url": server.url})[0].response().profile
         times = [getattr(profile, name) for name in ORDER if getattr(profile, name)]
         assert times == sorted(times)
+        assert profile.responseStart - profile.requestStart >= 1299
+        # it may take until the client notes that it has sent the request
         assert profile.responseStart - profile.requestEnd >= 290
         assert profile.durations["ttfb"] >= 290
 
@@ -184,8 +191,8 @@ def apart() -> Iterator[str]:
 def test_work_done_while_the_interpreter_was_held_is_no_timeout(apart: str) -> None:
     with ft.Client() as client:
         client.request(url=apart).result(20)  # the connection and the engine's thread exist now
-        task = client.request(url=apart, timeout=1200)
-        Busy().hold(1.6)
+        task = client.request(url=apart, timeout=2000)
+        Busy().hold(2.4)
         assert task.result(20).data == "late"
 
 
@@ -194,8 +201,8 @@ def test_work_done_while_a_callback_was_busy_is_no_timeout(apart: str) -> None:
     with ft.Client() as client:
 
         def start() -> None:
-            client.request(url=apart, timeout=1200, **history.callbacks())
-            client.request(url=apart, timeout=1200, success=lambda _: Busy().hold(1.6))
+            client.request(url=apart, timeout=2000, **history.callbacks())
+            client.request(url=apart, timeout=2000, success=lambda _: Busy().hold(2.4))
 
         ft.run(start)
     assert history.response().data == "late"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import ftnet as ft
+from tests.drivers import turn
 from tests.faults.meetings import MEGABYTE, growth
 from tests.servers.awkward import AwkwardServer, BlackHole, Gone, Peer, closed_port
 from tests.tcp_sockets import HERE, LIMIT, TcpStory, connected, echo, failure, socket, until
@@ -132,12 +133,12 @@ def test_close_waits_for_a_slow_peer_longer_than_its_limit(plain: ft.Client) -> 
         try:
             while True:
                 peer.read()
-                peer.pace(0.002)
+                peer.pace(0.012)  # two seconds and more for all of it
         except Gone:
             return
 
     with AwkwardServer(reads_slowly, receive_buffer=65536) as server:
-        task, story = connected(plain, server, closeTimeout=0.5)
+        task, story = connected(plain, server, closeTimeout=1.5)
         task.write(b"x" * 12 * MEGABYTE)
         task.close()
         story.end()
@@ -157,6 +158,7 @@ def test_close_does_not_wait_for_ever_for_the_peers_end(plain: ft.Client) -> Non
         task.close()
         story.end()
         server.gate.set()
+        server.wait_for_bytes(9)
         assert server.received == b"all of it"
     assert story.names == ["connect", "close"]
 
@@ -252,9 +254,15 @@ def fill(task: ft.TCPSocket, data: bytes) -> int:
         while task.bufferedAmount < nearly:
             task.write(data)
             count += 1
-        stops(lambda: task.bufferedAmount)
+        stops(lambda: waiting(task))
     task.write(data * 2)
     return count + 2
+
+
+def waiting(task: ft.TCPSocket) -> int:
+    """What waits when the engine has come to what it was given before."""
+    turn()
+    return task.bufferedAmount
 
 
 def test_a_peer_that_does_not_read_bounds_what_waits() -> None:
@@ -299,6 +307,8 @@ def test_many_small_writes_are_bounded_too() -> None:
         while not story.of("error"):
             task.write(b"y" * 16)
             count += 1
+            if count % 1000 == 0:
+                turn()  # else it is the errors to be told that take memory
             assert count < 2_000_000
         task.abort()
         story.ended.wait(LIMIT)

@@ -76,20 +76,27 @@ def echoed(result: ft.UploadResult) -> tuple[dict[str, str], list[Part]]:
 # --- Expect: 100-continue -------------------------------------------------------------------------
 
 
+def sends_at_once(upload: Callable[[], ft.UploadResult]) -> None:
+    """No wait before the body, in the best of some uploads: a busy machine may hold up any one."""
+    took: list[float] = []
+    while not took or took[-1] >= 250:
+        assert len(took) < 5, took
+        took.append(upload().profile.durations["send"])
+
+
 def test_a_silent_server_gets_the_body_after_a_short_wait(plain: ft.Client, asked: Path) -> None:
     with AwkwardServer(BEHAVIOURS["never_says_continue"]) as server:
         result = send(plain, server.url, asked)
         ((head,), length) = heads_and_bodies(server.peers[0])
     assert b"\r\nExpect: 100-continue" in head
     assert int(result.data) == length
-    assert 250 < check_profile(result).durations["send"] < 3000
+    assert 250 < check_profile(result).durations["send"] < 10_000
 
 
 def test_a_small_body_is_sent_without_asking(plain: ft.Client, small: Path) -> None:
     with AwkwardServer(BEHAVIOURS["never_says_continue"]) as server:
-        result = send(plain, server.url, small)
+        sends_at_once(lambda: send(plain, server.url, small))
         assert b"xpect:" not in server.received
-    assert result.profile.durations["send"] < 250
 
 
 def test_only_http_1_asks(client: ft.Client, origin: Origin, asked: Path) -> None:
@@ -109,13 +116,18 @@ def test_a_server_that_agrees_gets_the_body_at_once(
         peer.answer(b"taken")
 
     with AwkwardServer(agrees) as server:
-        history = run(plain, server.url, filePath=asked, name="f")
-    assert history.names == ["headers", "success", "complete"]
-    result = history.result()
-    assert (result.statusCode, result.data) == (200, "taken")
-    assert "x-interim" not in result.header
-    check_profile(result)  # the interim answer is not the response: that begins after the request
-    assert result.profile.durations["send"] < 250
+
+        def upload() -> ft.UploadResult:
+            history = run(plain, server.url, filePath=asked, name="f")
+            assert history.names == ["headers", "success", "complete"]
+            return history.result()
+
+        result = upload()
+        assert (result.statusCode, result.data) == (200, "taken")
+        assert "x-interim" not in result.header
+        # the interim answer is not the response: that begins after the request
+        check_profile(result)
+        sends_at_once(upload)
 
 
 def test_an_interim_answer_is_no_response_of_an_upload_that_fails(
@@ -128,7 +140,7 @@ def test_an_interim_answer_is_no_response_of_an_upload_that_fails(
         peer.server.gate.wait()
 
     with AwkwardServer(agrees_and_stalls) as server:
-        error = failure(plain, server.url, large, timeout=400)
+        error = failure(plain, server.url, large, timeout=1500)
         assert error.errno == ft.Errno.TIMEOUT
         check_phases(error.profile, "send")
         assert error.profile.requestEnd == 0
@@ -168,7 +180,7 @@ def test_a_refusal_is_the_result_and_spares_the_body(
         check_profile(result, early_answer=True)
 
 
-def expects_nothing(*fields: str) -> Callable[[Peer], None]:
+def expects_nothing(*fields: str, pause: float = 0.0) -> Callable[[Peer], None]:
     """417 to whoever expects something; else takes the body, but not in a hurry."""
 
     def answer(peer: Peer) -> None:
@@ -178,7 +190,7 @@ def expects_nothing(*fields: str) -> Callable[[Peer], None]:
                 peer.answer(b"not here", *fields, status="417 Expectation Failed")
                 continue
             peer.read_exactly(length_of(head))
-            peer.pace(0.1)
+            peer.pace(pause)
             peer.answer(b"taken")
 
     return answer
@@ -196,7 +208,7 @@ def test_after_417_the_body_goes_out_once_without_asking(plain: ft.Client, asked
 
 
 def test_a_417_that_was_got_over_is_not_the_response(plain: ft.Client, asked: Path) -> None:
-    with AwkwardServer(expects_nothing()) as server:
+    with AwkwardServer(expects_nothing(pause=1.2)) as server:
         history = run(plain, server.url, filePath=asked, name="f")
     profile = history.result().profile
     assert [event.statusCode for name, event in history.events if name == "headers"] == [200]

@@ -183,7 +183,7 @@ def test_a_client_that_may_use_8_bits_only_sends_without_compression() -> None:
         peer.send(close(1000))
         peer.expect_close(1000)
 
-    with meeting(speak, timeout=2000, **DEFLATE) as met:
+    with meeting(speak, **DEFLATE) as met:
         met.task.onMessage(lambda _: met.task.send(data="hello " * 99))
         assert met.clean() == (1000, "")
         assert met.story.messages == ["Hello"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 
 import ftnet as ft
-from tests.faults.meetings import MEGABYTE, fill, growth, meeting
-from tests.servers.awkward import ThrowawayTls
+from tests.faults.meetings import MEGABYTE, SOON, fill, growth, meeting
+from tests.servers.awkward import ThrowawayTls, promptly
 from tests.servers.hostile_ws import Behaviour, WsPeer
 from tests.ws_streams import BINARY, CLOSE, CONTINUE, PING, PONG, TEXT, close, frame
 
@@ -38,6 +39,7 @@ def test_every_legal_close_code_is_told_and_echoed(code: int) -> None:
     with meeting(says(frame(TEXT, b"last") + close(code, reason.encode()), code)) as met:
         assert met.clean() == (code, reason)
         assert met.story.names == ["open", "message", "close"]
+        met.server.wait_until_alone()
         (sent,) = met.server.frames
         assert sent.payload == code.to_bytes(2, "big")
 
@@ -114,11 +116,10 @@ def test_a_server_that_keeps_the_connection_after_closing_is_left_after_a_second
         says(close(1000))(peer)
         peer.wait_for_end()
 
+    begin = time.monotonic()
     with meeting(speak) as met:
-        met.story.until("open")
-        begin = time.monotonic()
         assert met.clean() == (1000, "")
-        assert 0.8 < time.monotonic() - begin < 2
+        assert 0.8 < time.monotonic() - begin < SOON
 
 
 def resets_behind_its_close(peer: WsPeer) -> None:
@@ -149,6 +150,7 @@ def test_our_close_frame_has_code_and_reason(code: int, reason: str) -> None:
         peer.open()
         sent = peer.expect_close(code)
         assert sent.payload[2:] == reason.encode()
+        peer.gate()
         peer.send(close(code, sent.payload[2:]))
         peer.says_no_more()
 
@@ -156,6 +158,7 @@ def test_our_close_frame_has_code_and_reason(code: int, reason: str) -> None:
         met.story.until("open")
         met.task.close(code=code, reason=reason)
         assert met.task.readyState == met.task.CLOSING
+        met.server.gate.set()
         assert met.clean() == (code, reason)
 
 
@@ -204,7 +207,7 @@ def test_a_server_that_never_answers_our_close_is_left_in_time(
         begin = time.monotonic()
         met.task.close()
         assert met.clean() == (1006, "")
-        assert 0.3 <= time.monotonic() - begin < 1.3
+        assert 0.3 <= time.monotonic() - begin < SOON
 
 
 def test_a_server_that_reads_nothing_of_our_close_is_left_in_time() -> None:
@@ -218,7 +221,7 @@ def test_a_server_that_reads_nothing_of_our_close_is_left_in_time() -> None:
         begin = time.monotonic()
         met.task.close()
         assert met.end == (1006, "")
-        assert 0.3 <= time.monotonic() - begin < 1.3
+        assert 0.3 <= time.monotonic() - begin < SOON
         met.server.passed.set()
 
 
@@ -242,7 +245,7 @@ def test_a_server_that_pours_on_instead_of_closing_takes_no_memory(
         begin = time.monotonic()
         met.task.close()
         assert met.end == (1006, "")
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < SOON
     assert grown.megabytes < 32
 
 
@@ -353,6 +356,7 @@ def test_pings_in_one_packet_are_answered_one_by_one(
 
     with meeting(says(pings + close(1000)), tls=tls if behind_tls else None) as met:
         assert met.clean() == (1000, "")
+        met.server.wait_until_alone()
         pongs = [sent.payload for sent in met.server.frames if sent.opcode == PONG]
         assert pongs == payloads
 
@@ -486,10 +490,14 @@ def test_a_flood_of_pings_holds_up_nobody_else(behind_tls: bool, tls: ThrowawayT
         met.server.passed.set()
         met.task.abort()
         assert len(times) == 21
-        assert times[-1] - times[0] < 2, "held up by the pings"
+        trips = sorted(after - before for before, after in pairwise(times))
+        assert trips[10] < 0.1, "held up by the pings"
 
 
 # --- pings of ours --------------------------------------------------------------------------------
+
+#: ms; a peer that is off the processor for a while is not taken for dead.
+PATIENT = 1000
 
 
 def reads_and_is_silent(peer: WsPeer) -> None:
@@ -508,44 +516,47 @@ def test_a_peer_that_is_only_half_there_is_found(
     behaviour: Behaviour, behind_tls: bool, tls: ThrowawayTls
 ) -> None:
     """F52: not before an interval has passed, not later than two of them."""
-    with meeting(behaviour, tls=tls if behind_tls else None, pingInterval=150) as met:
-        met.story.until("open")
+
+    def found() -> None:
         begin = time.monotonic()
-        error = met.broken()
-        assert 0.15 <= time.monotonic() - begin < 0.9
-        assert error.errno == ft.Errno.INTERRUPTED
-        assert "ping" in error.errMsg
-        met.server.passed.set()
+        with meeting(behaviour, tls=tls if behind_tls else None, pingInterval=150) as met:
+            error = met.broken()
+            assert time.monotonic() - begin >= 0.15
+            assert error.errno == ft.Errno.INTERRUPTED
+            assert "ping" in error.errMsg
+            met.server.passed.set()
+
+    promptly(found, 0.9)
 
 
-def test_a_peer_that_answers_is_asked_again_and_again() -> None:
-    def speak(peer: WsPeer) -> None:
+def test_a_peer_that_is_heard_of_is_asked_again_and_again() -> None:
+    """Of one that answers, and of one that says something else than pong."""
+
+    def answers(peer: WsPeer) -> None:
         peer.open()
         payloads = set()
-        for _ in range(10):
+        for _ in range(3):
             ping = peer.next(PING)
             payloads.add(ping.payload)
             peer.send(frame(PONG, ping.payload))
-        assert len(payloads) == 10
+        assert len(payloads) == 3
         peer.send(close(1000))
         peer.expect_close(1000)
 
-    with meeting(speak, pingInterval=30) as met:
-        assert met.clean() == (1000, "")
-        assert met.task.latency > 0
-
-
-def test_a_peer_that_says_something_else_than_pong_is_there_too() -> None:
-    def speak(peer: WsPeer) -> None:
+    def is_busy(peer: WsPeer) -> None:
         peer.open()
-        for _ in range(10):
+        for _ in range(3):
             peer.next(PING)
             peer.send(frame(TEXT, b"busy"))
         peer.send(close(1000))
         peer.expect_close(1000)
 
-    with meeting(speak, pingInterval=30) as met:
-        assert met.clean() == (1000, "")
+    with (
+        meeting(answers, pingInterval=PATIENT) as answering,
+        meeting(is_busy, pingInterval=PATIENT) as busy,
+    ):
+        assert answering.clean() == busy.clean() == (1000, "")
+        assert answering.task.latency > 0
 
 
 @pytest.mark.parametrize("way", ["paused", "a listener that takes long"])
@@ -555,7 +566,7 @@ def test_a_peer_is_not_dead_because_we_do_not_read(way: str) -> None:
     def speak(peer: WsPeer) -> None:
         peer.open(then=frame(TEXT, b"first"))
         begin = time.monotonic()
-        while time.monotonic() - begin < 0.6:
+        while time.monotonic() - begin < (2.5 * PATIENT / 1000 if way == "paused" else 0):
             sent = peer.frame()
             if sent.opcode == PING:
                 peer.send(frame(PONG, sent.payload))
@@ -564,9 +575,9 @@ def test_a_peer_is_not_dead_because_we_do_not_read(way: str) -> None:
         peer.wait_for_close()
 
     def takes_long(_: object) -> None:
-        met.server.stopping.wait(0.3)
+        met.server.stopping.wait(2.2 * PATIENT / 1000)
 
-    with meeting(speak, pingInterval=60) as met:
+    with meeting(speak, pingInterval=PATIENT) as met:
         met.story.until("message")
         if way == "paused":
             met.task.pause()

@@ -19,6 +19,7 @@ from tests.faults.meetings import (
     DEFLATE,
     GOOD,
     LIMIT,
+    SOON,
     WAYS,
     answer,
     by_asyncio,
@@ -365,7 +366,7 @@ SILENT: dict[str, Behaviour] = {
 def test_the_timeout_bounds_the_opening(name: str) -> None:
     begin = time.monotonic()
     error = refused(SILENT[name], timeout=200)
-    assert 0.2 <= time.monotonic() - begin < 1.2
+    assert 0.2 <= time.monotonic() - begin < SOON
     assert error.errno == TIMEOUT
     assert error.errMsg == "connectSocket:fail timeout"
 
@@ -373,11 +374,11 @@ def test_the_timeout_bounds_the_opening(name: str) -> None:
 def test_the_timeout_is_for_the_opening_only() -> None:
     def speak(peer: WsPeer) -> None:
         peer.open()
-        peer.peer.pace(0.4)
+        peer.peer.pace(1.8)
         peer.send(close(1000))
         peer.expect_close(1000)
 
-    opens(speak, timeout=200)
+    opens(speak, timeout=1500)
 
 
 def test_an_answer_that_is_there_in_time_is_not_late_because_a_callback_took_long() -> None:
@@ -400,13 +401,13 @@ def test_an_answer_that_is_there_in_time_is_not_late_because_a_callback_took_lon
     def blocks(_: object) -> None:
         server.reached.set()
         assert server.passed.wait(LIMIT)
-        server.stopping.wait(0.4)  # that is how long the callback takes
+        server.stopping.wait(2.2)  # that is how long the callback takes
 
     with HostileServer(speak) as server, ft.Client() as client:
         first, story = socket(client, server.ws_url)
         story.until("open")
         first.onMessage(blocks)
-        _, story = socket(client, server.ws_url, timeout=300)
+        _, story = socket(client, server.ws_url, timeout=2000)
         story.until("message")
         assert story.names == ["open", "message"]
 
@@ -458,7 +459,7 @@ def test_a_certificate_that_nobody_vouches_for(tls: ThrowawayTls) -> None:
 def test_a_plain_socket_to_a_tls_server(tls: ThrowawayTls) -> None:
     with HostileServer(WsPeer.open, tls=tls.context) as server, ft.Client() as client:
         url = server.ws_url.replace("wss", "ws")
-        assert check_refused(*by_asyncio(client, url, timeout=1000)).errno in (
+        assert check_refused(*by_asyncio(client, url, timeout=8000)).errno in (
             INTERRUPTED,
             PROTOCOL,
         )

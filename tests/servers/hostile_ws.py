@@ -166,7 +166,7 @@ class WsPeer:
         self._left = self._left[went:]
         return went
 
-    def _receive(self) -> bytes:
+    def _receive(self, limit: float = LIMIT) -> bytes:
         while True:
             self.sock.settimeout(0)
             pouring = True
@@ -179,7 +179,7 @@ class WsPeer:
                     raise Gone
                 return data
             wanted = [self.sock] if pouring else []
-            if not any(select.select([self.sock], wanted, [], LIMIT)):
+            if not any(select.select([self.sock], wanted, [], limit)):
                 raise TimeoutError
 
     def wait_for_bytes(self) -> None:
@@ -274,9 +274,8 @@ class WsPeer:
     def says_no_more(self, seconds: float = 0.05) -> None:
         """Nothing comes for a while; what a real server does next is to end the connection."""
         assert not self._came[self._at :], f"the client said {bytes(self._came[self._at :])!r}"
-        self.sock.settimeout(seconds)
         with contextlib.suppress(TimeoutError, Gone, ConnectionResetError):
-            raise AssertionError(f"the client said {self._receive()!r}")
+            raise AssertionError(f"the client said {self._receive(seconds)!r}")
 
     def drain(self) -> None:
         """Reads whatever comes until the client ends the connection."""

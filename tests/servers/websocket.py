@@ -335,7 +335,7 @@ http {
     ssl_certificate %(chain)s;
     ssl_certificate_key %(key)s;
     location / { proxy_pass http://%(target)s; proxy_read_timeout 60s; }
-    location /impatient/ { proxy_pass http://%(target)s/; proxy_read_timeout 1s; }
+    location /impatient/ { proxy_pass http://%(target)s/; proxy_read_timeout 3s; }
   }
 }
 """
@@ -343,7 +343,7 @@ http {
 
 class NginxSockets:
     """nginx that hands sockets on to a server: `.ws`, `.wss`; below ``/impatient/`` it ends those
-    on which the server says nothing for a second."""
+    on which the server says nothing for three seconds."""
 
     def __init__(self, directory: Path, certificates: Certificates, target: str) -> None:
         plain, secure = free_ports(2)
