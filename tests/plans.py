@@ -19,8 +19,13 @@ def plan(base: str, *steps: Step, **given: Any) -> Plan:
 
 
 def run(made: Plan, **options: Any) -> Result:
-    """A run to its end, and the books of it, which balance for each step and for iterations."""
-    result = checked(load.start(made, **options).result(LIMIT))
+    """A run to its end, and the books of it."""
+    return balanced(load.start(made, **options).result(LIMIT))
+
+
+def balanced(result: Result) -> Result:
+    """The books balance for each step and for iterations, too."""
+    checked(result)
     for counts in [*[step.counts for step in result.steps.values()], result.iterations]:
         assert counts is not None
         over = counts.completed + counts.failed

@@ -24,6 +24,7 @@ from tests.test_cli_load import never_answers
 
 TO_SCREEN, FROM_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+DRAWN_AGAIN = r" ([2-9]|\d\d+) s of 1 h"  # a second may be left out where the machine stops
 COLOUR = re.compile(r"\x1b\[[\d;]*3\dm")
 
 
@@ -111,13 +112,12 @@ def hour(*arguments: str, **other: Any) -> Terminal:
 def test_the_screen_shows_how_it_goes(nginx: Nginx, columns: int, rows: int) -> None:
     url = f"{nginx.http}/hello"
     with hour("--rate", "200", "-c", "4", url, columns=columns, rows=rows) as terminal:
-        shown = terminal.wait_for(r"^rate +[\d.]+/s of [\d.]+/s")
+        terminal.wait_for(r"^rate +[\d.]+/s of [\d.]+/s")
+        for label in ("in", "answered", "ms", "response", "service", "send", "download"):
+            shown = terminal.wait_for(rf"^{label} ")
         assert shown[0] == f"GET {url}"
         assert shown[1] == "HTTP/1.1 · 4 connections · open model, 200/s"
         assert re.fullmatch(r"▕.* *▏ \d+ s of 1 h, 59 m .*left", shown[2])
-        labels = [row.split()[0] for row in shown if row]
-        for label in ("rate", "in", "answered", "ms", "response", "service", "send", "download"):
-            assert label in labels, shown
         terminal.wait_for(r"^response +\d+\.\d{3} +\d+\.\d{3}")
         terminal.type("\x03")
         code, report = terminal.end()
@@ -129,7 +129,7 @@ def test_the_screen_shows_how_it_goes(nginx: Nginx, columns: int, rows: int) -> 
 
 def test_the_screen_is_drawn_over_and_never_wiped(nginx: Nginx) -> None:
     with hour("--rate", "100", f"{nginx.http}/hello") as terminal:
-        terminal.wait_for(r" 2 s of 1 h")
+        terminal.wait_for(DRAWN_AGAIN)
         drawn = terminal.raw.partition(TO_SCREEN)[2]
         terminal.type("\x03")
         terminal.end()
@@ -142,7 +142,7 @@ def test_keys_do_not_tear_the_screen(nginx: Nginx) -> None:
         terminal.wait_for(r"^rate ")
         assert not terminal.echoes
         terminal.type("typed\rmore\x1a")
-        terminal.wait_for(r" 2 s of 1 h")
+        terminal.wait_for(DRAWN_AGAIN)
         assert "typed" not in terminal.raw
         terminal.type("\x03")
         assert terminal.end()[0] == 130
@@ -181,7 +181,7 @@ def test_colours_are_for_those_who_want_them(nginx: Nginx) -> None:
 
 def test_it_is_ascii_where_it_must_be(nginx: Nginx) -> None:
     with hour("--rate", "50", f"{nginx.http}/hello", PYTHONIOENCODING="ascii") as terminal:
-        terminal.wait_for(r"^\[#* +\] 1 s of 1 h")
+        terminal.wait_for(r"^\[#* +\] \d+ s of 1 h")
         terminal.type("\x03")
         terminal.end()
         assert terminal.raw.isascii()
@@ -189,7 +189,7 @@ def test_it_is_ascii_where_it_must_be(nginx: Nginx) -> None:
 
 def test_a_dumb_terminal_gets_lines(nginx: Nginx) -> None:
     with hour("--rate", "50", f"{nginx.http}/hello", TERM="dumb") as terminal:
-        terminal.wait_for("^elapsed_s=1.0 ")
+        terminal.wait_for("^elapsed_s=")
         terminal.type("\x03")
         code, report = terminal.end()
     assert code == 130
@@ -210,6 +210,6 @@ def test_without_rich_there_are_lines(nginx: Nginx, tmp_path: Path) -> None:
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     with hour("--rate", "50", f"{nginx.http}/hello", PYTHONPATH=path) as terminal:
         terminal.wait_for(r"^for a live view: pip install 'ftnet\[tui\]'$")
-        terminal.wait_for("^elapsed_s=1.0 ")
+        terminal.wait_for("^elapsed_s=")
         terminal.type("\x03")
         assert terminal.end()[0] == 130

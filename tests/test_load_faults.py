@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,26 +17,22 @@ from hypothesis import strategies as st
 from ftnet import load
 from ftnet.errors import Errno
 from tests.loads import LIMIT, checked, run
+from tests.servers.awkward import closed_port, eventually
 from tests.servers.counting import OK, CountingServer, answer
 from tests.servers.scripted import Answer, Greeting, Stage
 
 CLOSING = answer(200, b"ok", "Connection: close")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
 @pytest.mark.parametrize("model", [{}, {"rate": 200}])
 def test_a_server_that_is_not_there(model: dict[str, Any]) -> None:
-    result = run(f"http://127.0.0.1:{free_port()}/", connections=4, duration=0.3, **model)
+    with closed_port() as port:
+        result = run(f"http://127.0.0.1:{port}/", connections=4, requests=100, **model)
     (failure,) = result.errors
     assert (failure.errno, failure.cause.name) == (Errno.CONNECT, "ECONNREFUSED")
     assert failure.name == "CONNECT ECONNREFUSED"
-    assert result.counts.failed == result.counts.connect_failed > 4
-    assert result.counts.failed < 4 * 0.3 / 0.001  # each one pauses, or waits until it is due
+    assert result.counts.failed == result.counts.connect_failed == 100
+    assert result.duration > 0.25  # each one pauses, or waits until it is due
     assert result.counts.sent == result.counts.opened == 0
     assert result.error_rate == 1.0
     assert result.protocol == ""
@@ -47,9 +42,10 @@ def test_a_server_that_is_not_there(model: dict[str, Any]) -> None:
 def test_a_server_that_breaks_off_delays_no_request_of_an_open_model(socket_loop: Any) -> None:
     """What is due goes out: only its connection that is still to come may hold it up."""
     with Stage(socket_loop, [Answer(cut=0.0)]) as stage:
-        result = run(f"{stage.url}/0", requests=40, connections=1, rate=1000.0)
-    assert result.counts.failed == 40
-    assert result.phases["queue"]["failed"].max < 1_000_000_000  # ns
+        result = run(f"{stage.url}/0", requests=400, connections=1, rate=1000.0)
+    assert result.counts.failed == 400
+    # pauses, as there are in the closed model, would be 6 s together
+    assert result.phases["queue"]["failed"].max < 4_000_000_000  # ns
 
 
 def test_a_host_that_has_no_address() -> None:
@@ -61,25 +57,17 @@ def test_a_host_that_has_no_address() -> None:
 def test_a_server_that_dies_and_comes_back() -> None:
     with CountingServer() as first:
         started = load.start(first.url, duration=1000, connections=4, trust_env=False)
-        _until(lambda: first.requests > 100)
+        eventually(lambda: first.requests > 100, "requests")
         port = first.port
-    _until(lambda: started.snapshot().total.counts.connect_failed > 10)
+    eventually(lambda: started.snapshot().total.counts.connect_failed > 10, "failures", LIMIT)
     with CountingServer(port=port) as second:
-        _until(lambda: second.requests > 100)
+        eventually(lambda: second.requests > 100, "requests")
         started.stop()
         result = checked(started.result(LIMIT))
         assert result.counts.sent >= second.requests
     assert "CONNECT ECONNREFUSED" in {one.name for one in result.errors}
-    assert result.counts.completed > 200
-
-
-def _until(there: Any) -> None:
-    ticker = threading.Event()
-    for _ in range(4000):
-        if there():
-            return
-        ticker.wait(0.005)
-    raise AssertionError("it did not come")
+    # but for what was under way on the connections that were reset
+    assert result.counts.completed >= first.requests - 4 + second.requests
 
 
 def test_connections_that_end_are_made_again() -> None:
@@ -121,24 +109,36 @@ def test_one_that_is_not_idempotent_is_not_sent_again() -> None:
 def test_a_server_that_never_answers_times_out() -> None:
     with CountingServer(lambda number: None) as server:
         result = run(server.url, requests=6, connections=3, timeout=0.1)
-        assert server.requests == 6
+        eventually(lambda: server.requests == result.counts.sent, "all that was sent")
     assert [(one.errno, one.count) for one in result.errors] == [(Errno.TIMEOUT, 6)]
     assert result.phases["total"]["failed"].min >= 100_000_000
 
 
 def test_what_is_under_way_at_the_end_gets_its_grace() -> None:
-    with CountingServer(lambda number: OK if number < 10 else None) as server:
+    with CountingServer(lambda number: None) as server:
         result = run(server.url, duration=0.3, connections=3, grace=0.1)
+        eventually(lambda: server.requests == result.counts.sent, "all that was sent")
+    assert (result.counts.scheduled, result.counts.unfinished) == (3, 3)
+    assert result.duration == pytest.approx(0.3)
+
+
+def test_what_is_under_way_when_it_is_stopped_gets_its_grace() -> None:
+    with CountingServer(lambda number: OK if number < 10 else None) as server:
+        started = load.start(
+            server.url, duration=1000, connections=3, grace=0.1, trust_env=False
+        )
+        eventually(lambda: server.requests == 13, "one on each connection that stays unanswered")
+        started.stop()
+        result = checked(started.result(LIMIT))
         assert server.requests == 13
     assert (result.counts.completed, result.counts.unfinished) == (10, 3)
     assert result.counts.failed == 0
-    assert result.duration == pytest.approx(0.3)
 
 
 def test_what_found_no_connection_is_counted() -> None:
     with CountingServer(lambda number: None) as server:
         result = run(server.url, rate=100, duration=0.5, connections=2, grace=0)
-        assert server.requests == 2
+        eventually(lambda: server.requests == result.counts.sent, "all that was sent")
     assert (result.counts.scheduled, result.counts.unfinished) == (50, 2)
     assert result.counts.unsent == 48
     assert [one.kind for one in result.warnings] == ["connections"]
@@ -226,14 +226,14 @@ def test_a_stall_shows_in_the_response_times() -> None:
     """
     with CountingServer() as server:
         server.stall_every(1.0, 0.2)
-        result = run(server.url, rate=500, duration=3.5, connections=2)
+        result = run(server.url, rate=500, requests=1750, connections=2)
     service, response = result.service, result.response
     assert result.counts.completed == result.counts.scheduled == 1750
     slow = 50_000_000
     # of those due in the last 200 ms of a second, all in the first 150 ms of it wait that long
     assert share_above(response, slow) > 0.1
     assert response.percentile(99) > 150_000_000
-    assert share_above(service, slow) < 0.02
+    assert share_above(service, slow) < share_above(response, slow) / 5
     assert service.max > 150_000_000  # but they are there
 
 
@@ -296,7 +296,7 @@ def test_ctrl_c_ends_a_run_with_its_results() -> None:
         process = child(server.url, connections=2, duration=1000, workers=2, trust_env=False)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        _until(lambda: server.requests > 10)
+        eventually(lambda: server.requests > 1000, "requests", LIMIT)  # so its main thread waits
         process.send_signal(signal.SIGINT)
         result = told(process)
         assert result["interrupted"]
@@ -313,18 +313,20 @@ def test_a_thread_that_has_no_cpu_left_makes_the_run_invalid(nginx: Any) -> None
 def test_a_generator_that_was_put_aside_makes_the_run_invalid() -> None:
     """What was due meanwhile was sent late, though connections were free."""
     with CountingServer() as server:
-        options = {"rate": 500, "duration": 1.5, "connections": 300, "trust_env": False}
+        options = {"rate": 500, "duration": 1000, "connections": 600, "trust_env": False}
         process = child(server.url, **options)
-        _until(lambda: server.requests > 200)
+        eventually(lambda: server.requests > 200, "requests", LIMIT)
         process.send_signal(signal.SIGSTOP)
         threading.Event().wait(0.3)  # for so long it is put aside
+        before = server.requests
         process.send_signal(signal.SIGCONT)
+        eventually(lambda: server.requests > before + 200, "requests", LIMIT)
+        process.send_signal(signal.SIGINT)
         result = told(process)
     assert not result["valid"]
     assert "late" in [one["kind"] for one in result["reasons"]]
     counts = result["counts"]
-    assert counts["scheduled"] == 750
-    assert counts["sent"] == server.requests
+    assert counts["completed"] == counts["sent"] == server.requests
     assert counts["late"] > 100
     assert result["lateness"]["max"] > 250_000_000
     assert result["response"]["max"] > 250_000_000

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from ftnet import load
 from ftnet.errors import Errno
 from ftnet.plan.model import Action, Download, Http, Python, Tcp, Udp, Upload, WebSocket
 from tests import datagrams
-from tests.plans import plan, run
-from tests.servers.awkward import AwkwardServer, Peer
+from tests.loads import LIMIT
+from tests.plans import balanced, plan, run
+from tests.servers.awkward import AwkwardServer, Peer, eventually
 from tests.servers.shop import Shop
 from tests.tcp_sockets import echo
 
@@ -94,7 +96,7 @@ def test_a_websocket_opens_sends_expects_and_closes(sockets: Any) -> None:
     )  # fmt: skip
     assert chat.phases["connect"]["all"].count == chat.phases["ttfb"]["all"].count == 6
     assert 0 < reply.service.max < chat.service.max
-    assert [peer.code for peer in sockets.peers] == [3001] * 6
+    eventually(lambda: [peer.code for peer in sockets.peers] == [3001] * 6, "their close frames")
 
 
 def test_a_message_that_is_not_the_expected_one_is_wrong(sockets: Any) -> None:
@@ -137,9 +139,14 @@ def test_a_websocket_that_is_refused_fails(sockets: Any) -> None:
 
 def test_a_run_ends_sockets_that_wait(sockets: Any) -> None:
     step = WebSocket(
-        name="chat", websocket=sockets.url + "/quiet", actions=(Action(receive=True, name="ask"),)
+        name="chat",
+        websocket=sockets.url + "/quiet",
+        actions=(Action(send="a"), Action(receive=True, name="ask")),
     )
-    result = run(plan("", step, users=3, duration=0.2, grace=0))
+    started = load.start(plan("", step, users=3, duration=1000, grace=0.1))
+    eventually(lambda: sum(peer.got.qsize() for peer in sockets.peers) == 3, "all users ask")
+    started.stop()
+    result = balanced(started.result(LIMIT))
     assert result.steps["chat"].counts.unfinished == 3
     assert result.steps["chat: ask"].counts.unfinished == 3
 
@@ -290,7 +297,10 @@ def test_what_a_function_raises_is_a_failure_that_names_it(
 
 def test_a_function_is_left_alone_at_the_end(shop: Shop, folder: str) -> None:
     step = Python(name="f", python="steps.py:waits")
-    result = run(plan(shop.url, step, folder=folder, users=2, duration=0.2, grace=0))
+    started = load.start(plan(shop.url, step, folder=folder, users=2, duration=1000, grace=0))
+    eventually(lambda: len(shop.paths("/wait")) == 2, "all users wait")
+    started.stop()
+    result = balanced(started.result(LIMIT))
     assert result.steps["f"].counts.unfinished == 2
     assert result.steps["f: wait"].counts.unfinished == 2
 

@@ -263,8 +263,11 @@ def test_fixtures_are_gates_and_benchmarks(tests: Tests, server: CountingServer)
         assert info["samples"] == samples
         assert info["rate"] > 0
         assert info["error_rate"] == 0
-        assert stats["mean"] * 1e3 == pytest.approx(info["mean_ms"], rel=0.02)
-        assert statistics.median(stats["data"]) * 1e3 == pytest.approx(info["p50_ms"], rel=0.05)
+        # of 12,000 that are told by 10,000, the longest ones may count for one more or less
+        slack = 2 * stats["max"] * 1e3 / 10_000
+        assert stats["mean"] * 1e3 == pytest.approx(info["mean_ms"], rel=0.02, abs=slack)
+        median = statistics.median_low(stats["data"])  # that of p50's rank
+        assert median * 1e3 == pytest.approx(info["p50_ms"], rel=0.05)
     assert kept[0]["extra_info"]["p99.9_ms"] is None  # too few to tell
     assert kept[1]["extra_info"]["p99.9_ms"] > 0
 

@@ -241,10 +241,14 @@ def test_fail_resets(client: httpx.Client) -> None:
     assert stats(client, "/fail")["reset"] == before + 1
 
 
-def test_fail_hangs_until_the_client_leaves(client: httpx.Client) -> None:
+def test_fail_hangs_until_the_client_leaves(served: Served, client: httpx.Client) -> None:
     before = stats(client, "/fail")
-    with pytest.raises(httpx.ReadTimeout):
-        client.get("/fail?share=1&how=hang", timeout=0.1)
+    with socket.create_connection(served.address, LIMIT) as hanging:
+        hanging.sendall(b"GET /fail?share=1&how=hang HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(client, "/fail", lambda now: now["received"] == before["received"] + 1)
+        hanging.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            hanging.recv(1)
     until(client, "/fail", lambda now: now["unanswered"] == before["unanswered"] + 1)
 
 
@@ -257,11 +261,16 @@ def test_work_over_its_slots_waits_in_line(served: Served) -> None:
     assert time.monotonic() - begin >= 0.12
 
 
-def test_work_over_its_queue_is_refused(served: Served) -> None:
-    with served.client as client, ThreadPoolExecutor(10) as threads:
-        asked = threads.map(client.get, ["/work?ms=500&slots=3&queue=2"] * 10)
-        statuses = Counter(answer.status_code for answer in asked)
-    assert statuses == {200: 5, 503: 5}
+def test_work_over_its_queue_is_refused(served: Served, client: httpx.Client) -> None:
+    """Of 10 at once 3 are served and 2 wait; none is done before all have come."""
+    before = stats(client, "/work")
+    with contextlib.ExitStack() as opened:
+        for _ in range(10):
+            asking = opened.enter_context(socket.create_connection(served.address, LIMIT))
+            asking.sendall(b"GET /work?ms=60000&slots=3&queue=2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(client, "/work", lambda now: now["statuses"].get("503") == 5)
+        until(client, "/work", lambda now: now["received"] == before["received"] + 10)
+        assert stats(client, "/work")["under_way"] == 5
 
 
 def test_login_opens_the_items(served: Served) -> None:
