@@ -81,7 +81,7 @@ def books(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if not request.node.stash.get(_passed, False):
         return
-    end, ticker = time.monotonic() + LIMIT / 4, threading.Event()
+    end, ticker = time.monotonic() + LIMIT, threading.Event()
     logs = request.config.pluginmanager.getplugin("logging-plugin")
     while not _balanced(before):
         for handler in (logs.caplog_handler, logs.report_handler):
