@@ -102,6 +102,23 @@ def run(client: ft.Client, *requests: dict[str, Any], chunks: bool = False) -> l
     return histories
 
 
+def timed_out(attempt: Callable[[int], ft.FtError], died_in: str, limit: int = 150) -> ft.FtError:
+    """The error of an attempt, given its time limit in ms, that was over in the phase `died_in`.
+
+    One that its limit was too short for, to come that far, on a machine that is busy otherwise is
+    followed by one with four times as much.
+    """
+    must, _ = REACHED[died_in]
+    for _ in range(4):
+        error = attempt(limit)
+        assert error.errno == ft.Errno.TIMEOUT
+        if all(getattr(error.profile, name) for name in must):
+            break
+        limit *= 4
+    check_phases(error.profile, died_in)
+    return error
+
+
 def check_phases(profile: ft.Profile, died_in: str) -> None:
     """`profile` has the phases up to `died_in`, in order, and none after it."""
     must, must_not = REACHED[died_in]

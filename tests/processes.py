@@ -16,7 +16,7 @@ from typing import Self
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 30.0
-PROMPTLY = 10.0  # seconds: far less than the 60 s a task would hold its process otherwise
+PROMPTLY = 20.0  # seconds: far less than the 60 s a task would hold its process otherwise
 
 
 class Script:

@@ -84,7 +84,7 @@ def test_a_refused_connection_is_in_the_archive(tmp_path: Path) -> None:
 
 def test_a_body_that_was_cut_off_is_in_the_archive_as_far_as_it_came(tmp_path: Path) -> None:
     with AwkwardServer(BEHAVIOURS["stalls_in_body"]) as server:
-        done = request("-m", "0.3", "--har", "-", server.url)
+        done = request("-m", "2", "--har", "-", server.url)
     assert done.returncode == 28
     response = check_har(json.loads(done.stdout))["response"]
     assert (response["status"], response["_error"]) == (200, "request:fail timeout")

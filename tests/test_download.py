@@ -424,7 +424,7 @@ print(ft.run(lambda: ft.downloadFile(options)).result().dataLength)
     command = [find("strace"), "-f", "-y", "-e", "trace=fsync,rename", "-o", str(log)]
     target = tmp_path / "file"
     command += [sys.executable, "-c", source, f"{server.http}/bytes/70000", str(target), str(sync)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3 * LIMIT)
     assert done.stdout == "70000\n", done.stderr
     calls = [line.split(None, 1)[1] for line in log.read_text().splitlines() if "(" in line]
     seen = [call.partition("(")[0] for call in calls if str(tmp_path) in call]

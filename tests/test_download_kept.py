@@ -345,7 +345,7 @@ def test_another_processs_download_is_busy_too(plain: ft.Client, target: Path) -
         AwkwardServer(halves(CONTENT, 'ETag: "x"')) as server,
         Script(ANOTHER, server.url, str(target)) as script,
     ):
-        eventually(note_of(target).exists, "it is under way")
+        eventually(note_of(target).exists, "it is under way", LIMIT)
         assert (
             "another download"
             in failed(plain, server.url, filePath=str(target), resume=True).errMsg

@@ -189,7 +189,7 @@ def by_abort(client: ft.Client, url: str, target: Path) -> None:
 
 
 def by_timeout(client: ft.Client, url: str, target: Path) -> None:
-    error = failed(client, url, filePath=str(target), resume=True, timeout=200)
+    error = failed(client, url, filePath=str(target), resume=True, timeout=1500)
     assert error.errno == ft.Errno.TIMEOUT
 
 
@@ -261,7 +261,7 @@ def test_it_goes_on_after_its_process_was_killed(seed: int, plain: ft.Client, ta
     with AwkwardServer(shelf) as server:
         with Script(KILLED, server.url, str(target)) as script:
             kept = kept_of(target)
-            eventually(lambda: kept.exists() and kept.stat().st_size > 61_440, "much is there")
+            eventually(lambda: kept.exists() and kept.stat().st_size > 61_440, "much", LIMIT)
             eventually(note_of(target).exists, "so is the note")
             script.process.kill()
             script.process.wait(LIMIT)

@@ -14,7 +14,8 @@ from tests.drivers import ask, run_uvloop
 from tests.history import History
 from tests.origins import LIMIT, Origin, fetch
 from tests.profiles import check_profile
-from tests.servers.awkward import closed_port
+from tests.servers.awkward import AwkwardServer, Peer, closed_port
+from tests.servers.behaviours import answers_behind_the_gate
 
 
 def test_callbacks_run_on_the_thread_that_was_promised(
@@ -103,11 +104,10 @@ def test_run_waits_for_what_callbacks_start(plain: ft.Client, server: Any) -> No
 
 def test_run_finishes_what_the_background_thread_began(plain: ft.Client, server: Any) -> None:
     threads: list[int] = []
-    plain.request(
-        url=f"{server.http}/delay?before=300",
-        success=lambda _: threads.append(threading.get_ident()),
-    )
-    ft.run()
+    with AwkwardServer(answers_behind_the_gate) as raw:
+        plain.request(url=raw.url, success=lambda _: threads.append(threading.get_ident()))
+        raw.wait_for_requests(1)
+        ft.run(raw.gate.set)
     assert threads == [threading.get_ident()]
     assert fetch(plain, f"{server.http}/hello").data == "Hello, World!"
 
@@ -177,17 +177,23 @@ class TestAwait:
         run_loop(main())
 
     def test_many_at_once_are_under_way_together(
-        self, plain: ft.Client, server: Any, run_loop: Callable[..., Any]
+        self, plain: ft.Client, run_loop: Callable[..., Any]
     ) -> None:
-        async def main() -> None:
-            tasks = [plain.request(url=f"{server.http}/delay?before=300") for _ in range(50)]
+        def when_all_have_asked(peer: Peer) -> None:
+            peer.read_request()
+            peer.server.wait_for_requests(50)
+            peer.answer()
+
+        async def main(url: str) -> None:
+            tasks = [plain.request(url=url) for _ in range(50)]
             responses = await asyncio.gather(*(_await(task) for task in tasks))
             assert [response.statusCode for response in responses] == [200] * 50
             starts = [response.profile.requestStart for response in responses]
             ends = [response.profile.responseStart for response in responses]
             assert max(starts) < min(ends)
 
-        run_loop(main())
+        with AwkwardServer(when_all_have_asked) as raw:
+            run_loop(main(raw.url))
 
     def test_a_task_may_be_awaited_twice_and_by_two(
         self, plain: ft.Client, server: Any, run_loop: Callable[..., Any]
@@ -218,17 +224,20 @@ class TestAwait:
         assert seen == ["request:fail abort"]
 
     def test_the_loop_goes_on_while_a_request_waits(
-        self, plain: ft.Client, server: Any, run_loop: Callable[..., Any]
+        self, plain: ft.Client, run_loop: Callable[..., Any]
     ) -> None:
-        async def main() -> int:
-            turns, task = 0, plain.request(url=f"{server.http}/delay?before=100")
-            while not task.done():
-                turns += 1
+        async def main(raw: AwkwardServer) -> int:
+            task = plain.request(url=raw.url)
+            while not raw.requests:
                 await asyncio.sleep(0)
-            await task
-            return turns
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not task.done()
+            raw.gate.set()
+            return (await task).statusCode
 
-        assert run_loop(main()) > 10
+        with AwkwardServer(answers_behind_the_gate) as raw:
+            assert run_loop(main(raw)) == 200
 
     def test_result_refuses_to_block_the_loop(
         self, plain: ft.Client, server: Any, run_loop: Callable[..., Any]

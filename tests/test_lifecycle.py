@@ -147,9 +147,10 @@ IDLE = {
         tasks = [ft.request(url=sys.argv[1]) for _ in range(20)]
         for task in tasks:
             task.result(10)
-        begin = time.process_time()
-        time.sleep(2)
-        print(time.process_time() - begin)
+        for _ in range(2):
+            begin = time.process_time()
+            time.sleep(1)
+            print(time.process_time() - begin)
     """,
     "asyncio": """
         import asyncio
@@ -159,9 +160,10 @@ IDLE = {
 
         async def main():
             await asyncio.gather(*[ft.request(url=sys.argv[1]) for _ in range(20)])
-            begin = time.process_time()
-            await asyncio.sleep(2)
-            print(time.process_time() - begin)
+            for _ in range(2):
+                begin = time.process_time()
+                await asyncio.sleep(1)
+                print(time.process_time() - begin)
 
         asyncio.run(main())
     """,
@@ -177,8 +179,9 @@ IDLE = {
         def fail(err):
             print(time.process_time() - begin)
 
-        begin = time.process_time()
-        ft.run(lambda: ft.request(url=sys.argv[2], timeout=2000, fail=fail))
+        for _ in range(2):
+            begin = time.process_time()
+            ft.run(lambda: ft.request(url=sys.argv[2], timeout=1000, fail=fail))
     """,
 }
 
@@ -186,8 +189,9 @@ IDLE = {
 @pytest.mark.parametrize("mode", IDLE)
 def test_idling_with_live_connections_costs_no_cpu(mode: str) -> None:
     with AwkwardServer(answers) as server, AwkwardServer(silent) as never:
-        (seconds,) = run_script(IDLE[mode], server.url, never.url)
-    assert float(seconds) < 0.020
+        lines = run_script(IDLE[mode], server.url, never.url)
+    # of a second each; what is charged for a stall may come on top of one
+    assert min(map(float, lines)) < 0.010, lines
 
 
 # files

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import random
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +14,15 @@ import pytest
 import ftcore
 import ftnet as ft
 from tests.history import History, check_phases
-from tests.servers.awkward import LIMIT, AwkwardServer, BlackHole, Peer, ThrowawayTls, throwaway_tls
+from tests.servers.awkward import (
+    LIMIT,
+    AwkwardServer,
+    BlackHole,
+    Peer,
+    ThrowawayTls,
+    eventually,
+    throwaway_tls,
+)
 from tests.servers.behaviours import BEHAVIOURS, answers, answers_behind_the_gate, silent
 
 
@@ -32,10 +39,8 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> ThrowawayTls:
 
 def aborted(task: ft.RequestTask, history: History, died_in: str) -> None:
     """Abort now: one `fail` soon, with the phases of `died_in`; a second abort changes nothing."""
-    begin = time.monotonic()
     task.abort()
-    error = history.wait().error()
-    assert time.monotonic() - begin < 5
+    error = history.wait(LIMIT).error()  # far less than the 60 s it would take otherwise
     assert error.errMsg == "request:fail abort"
     assert error.errno == ft.Errno.INTERRUPTED
     check_phases(error.profile, died_in)
@@ -164,21 +169,20 @@ def test_abort_after_the_end_does_nothing(client: ft.Client) -> None:
 @pytest.mark.parametrize("name", ["answers", "slices_of_64_bytes", "one_byte_at_a_time"])
 def test_abort_at_random_moments_leaves_one_end(name: str, client: ft.Client) -> None:
     chance = random.Random(f"sweep {name}")
-    ends: dict[str, int] = {"success": 0, "fail": 0}
+    ends, tick, longest = {"success": 0, "fail": 0}, threading.Event(), 0.005
     with AwkwardServer(BEHAVIOURS[name]) as server:
-        begun = time.perf_counter()
-        client.request(url=server.url).result(LIMIT)
-        usual = time.perf_counter() - begun
-        tick = threading.Event()
         for _ in range(400):
             task, history = begin(client, server.url, enableChunked=True)
             history.listen(task)
-            tick.wait(chance.uniform(0, 2 * usual))
+            tick.wait(chance.uniform(0, longest))
             task.abort()
             history.wait().end()
             ends[history.names[-2]] += 1
             if history.names[-2] == "fail":
                 assert history.error().errMsg == "request:fail abort"
+                longest *= 1.1
+            else:
+                longest *= 0.9
     assert ends["fail"] > 0
     assert ends["success"] > 0
 
@@ -225,7 +229,8 @@ def test_ten_thousand_queued_tasks_aborted_at_once_get_one_end_each(mode: str) -
             abort_all()
         for history in histories:
             assert history.wait().error().errMsg == "request:fail abort"
-        assert ftcore.counters()["transfers"] == 0
+        # those of the engine's thread go a moment after their last callback
+        eventually(lambda: ftcore.counters()["transfers"] == 0, "all transfers have gone")
         assert mode == "thread" or server.peers == [], "aborted before the first turn, yet begun"
 
 

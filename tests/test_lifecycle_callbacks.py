@@ -15,8 +15,9 @@ import pytest
 
 import ftcore
 import ftnet as ft
+from tests.drivers import in_callback
 from tests.history import History, run
-from tests.servers.awkward import LIMIT, AwkwardServer, Peer
+from tests.servers.awkward import LIMIT, AwkwardServer, Peer, eventually
 from tests.servers.behaviours import BEHAVIOURS, answers, silent
 
 PLACES = ["headers", "chunk", "success", "fail", "complete"]
@@ -48,7 +49,7 @@ def drive(mode: str, start: Callable[[], History]) -> History:
         ft.run(lambda: histories.append(start()))
         return histories[0]
     if mode == "thread":
-        return start().wait()
+        return in_callback(start).wait()
 
     async def main() -> History:
         history = start()
@@ -381,4 +382,4 @@ def test_an_engine_with_nothing_to_do_holds_no_transfer(
         task.abort()
         with pytest.raises(ft.FtError, match="abort"):
             task.result(LIMIT)
-    assert ftcore.counters()["transfers"] == 0
+    eventually(lambda: ftcore.counters()["transfers"] == 0, "it has gone")

@@ -17,6 +17,7 @@ INTERRUPTED = {
         import ftnet as ft
 
         try:
+            print("waits")
             ft.run(lambda: ft.request(url=sys.argv[1]))
         except KeyboardInterrupt:
             print("interrupted")
@@ -27,6 +28,7 @@ INTERRUPTED = {
 
         task = ft.request(url=sys.argv[1])
         try:
+            print("waits")
             task.result()
         except KeyboardInterrupt:
             print("interrupted")
@@ -38,6 +40,7 @@ INTERRUPTED = {
 
         task = ft.request(url=sys.argv[1])
         try:
+            print("waits")
             task.result(60)
         except KeyboardInterrupt:
             print("interrupted")
@@ -52,6 +55,7 @@ INTERRUPTED = {
             await ft.request(url=sys.argv[1])
 
         try:
+            print("waits")
             asyncio.run(main())
         except KeyboardInterrupt:
             print("interrupted")
@@ -65,6 +69,7 @@ INTERRUPTED = {
             await ft.request(url=sys.argv[1])
 
         try:
+            print("waits")
             uvloop.run(main())
         except KeyboardInterrupt:
             print("interrupted")
@@ -75,6 +80,7 @@ INTERRUPTED = {
 @pytest.mark.parametrize("where", INTERRUPTED)
 def test_ctrl_c_interrupts_waiting(where: str) -> None:
     with AwkwardServer(silent) as server, Script(INTERRUPTED[where], server.url) as script:
+        assert script.line() == "waits"
         server.wait_for_bytes(1)
         script.interrupt()
         assert script.finish(limit=PROMPTLY) == ["interrupted"]
@@ -84,6 +90,7 @@ def test_ctrl_c_interrupts_waiting(where: str) -> None:
 def test_ctrl_c_that_nobody_catches_ends_the_process(where: str) -> None:
     source = INTERRUPTED[where].replace("except KeyboardInterrupt", "except ZeroDivisionError")
     with AwkwardServer(silent) as server, Script(source, server.url) as script:
+        assert script.line() == "waits"
         server.wait_for_bytes(1)
         script.interrupt()
         script.finish(code=None, limit=PROMPTLY)

@@ -46,6 +46,21 @@ def http_rtt(profile: ft.Profile) -> float:
     return profile.responseStart - profile.requestStart
 
 
+SURE = 500.0  # ms; an answer that takes longer may be put down to its server, and not count
+
+
+def assert_counted(client: ft.Client, *profiles: ft.Profile | None) -> None:
+    """All of these have an HTTP RTT that counts, but for those the machine was that slow with."""
+    seen = [http_rtt(profile) for profile in profiles if profile is not None]
+    assert len(seen) == len(profiles)
+    assert sum(rtt <= SURE for rtt in seen) <= counts(client)[0] <= len(seen)
+
+
+def assert_type(profile: ft.Profile) -> None:
+    """4G is what has an HTTP RTT of less than 272 ms."""
+    assert (profile.estimate_nettype is ft.NetType.TYPE_4G) == (profile.httpRttEstimate < 272)
+
+
 # --- what counts ----------------------------------------------------------------------------------
 
 
@@ -59,19 +74,27 @@ def test_before_any_request_it_is_an_unknown_network(plain: ft.Client) -> None:
 def test_a_profile_has_the_estimates_of_the_requests_before(plain: ft.Client, server: Any) -> None:
     first, second = (fetch(plain, f"{server.http}/hello").profile for _ in range(2))
     assert estimates(first) == DEFAULTS
-    # of two observations of one weight the lower half is the first
-    assert second.httpRttEstimate == pytest.approx(http_rtt(first), abs=0.002)
+    # of two observations of one weight it is the lower, of two that a second lies between the newer
+    lower = min(http_rtt(first), 115.0)
+    newer = http_rtt(first) if http_rtt(first) <= SURE else lower
+    assert second.httpRttEstimate in (
+        pytest.approx(lower, abs=0.002),
+        pytest.approx(newer, abs=0.002),
+    )
     assert second.transportRttEstimate == first.rtt
-    assert second.estimate_nettype is ft.NetType.TYPE_4G
+    assert_type(second)
 
 
 def test_it_is_the_median_of_what_the_profiles_say(plain: ft.Client, server: Any) -> None:
-    rtts = [http_rtt(fetch(plain, f"{server.http}/hello").profile) for _ in range(8)]
+    profiles = [fetch(plain, f"{server.http}/hello").profile for _ in range(8)]
     quality = plain.network_quality
-    assert quality.http_rtt_observations == 8
-    assert 1 <= quality.transport_rtt_observations <= 3  # one connection, once a second
-    ranked = sorted([*rtts, 115.0])  # the fifth, or its neighbour where they differ by a second
-    assert ranked[3] - 0.002 <= quality.http_rtt <= ranked[5] + 0.002
+    assert_counted(plain, *profiles)
+    seconds = (profiles[-1].responseEnd - profiles[0].requestStart) / 1000
+    assert 1 <= quality.transport_rtt_observations <= 1 + 5 * seconds  # of one connection
+    counted = [rtt for rtt in map(http_rtt, profiles) if rtt <= SURE]
+    ranked = sorted([*counted, 115.0])
+    middle = len(counted) // 2  # or its neighbour where they differ by a second
+    assert ranked[middle - 1] - 0.002 <= quality.http_rtt <= ranked[middle + 1] + 0.002
 
 
 @pytest.mark.parametrize("name", ["http", "https", "h2"])
@@ -80,8 +103,8 @@ def test_each_version_over_tcp_counts(name: str, server: Any) -> None:
 
     origin = origin_of(name, lambda _: server)
     with origin.client() as client:
-        fetch(client, f"{origin.base}/hello")
-        assert counts(client)[:2] == (1, 1)
+        assert_counted(client, fetch(client, f"{origin.base}/hello").profile)
+        assert counts(client)[1] == 1
 
 
 def test_http3_does_not_count(caddy: Any) -> None:
@@ -94,8 +117,7 @@ def test_only_a_get_has_an_http_rtt(plain: ft.Client, server: Any) -> None:
     for method in ("POST", "PUT", "HEAD", "OPTIONS", "DELETE"):
         fetch(plain, f"{server.http}/echo", method=method)
     assert counts(plain)[0] == 0
-    fetch(plain, f"{server.http}/echo")
-    assert counts(plain)[0] == 1
+    assert_counted(plain, fetch(plain, f"{server.http}/echo").profile)
 
 
 def test_a_request_without_a_profile_does_not_count(plain: ft.Client, server: Any) -> None:
@@ -107,13 +129,15 @@ def test_a_request_without_a_profile_does_not_count(plain: ft.Client, server: An
 def test_downloads_count_and_sockets_do_not(
     plain: ft.Client, server: Any, sockets: Any, tmp_path: Any
 ) -> None:
-    plain.downloadFile(url=f"{server.http}/hello", filePath=str(tmp_path / "f")).result(LIMIT)
-    assert counts(plain)[0] == 1
+    task = plain.downloadFile(url=f"{server.http}/hello", filePath=str(tmp_path / "f"))
+    assert_counted(plain, task.result(LIMIT).profile)
+    before = counts(plain)
     opened = threading.Event()
     socket = plain.connectSocket(url=sockets.url)
     socket.onOpen(lambda _: opened.set())
     assert opened.wait(LIMIT)
-    assert counts(plain)[:2] == (1, 1)
+    assert counts(plain) == before
+    assert before[1] == 1
 
 
 def test_failures_count_as_far_as_they_came(plain: ft.Client) -> None:
@@ -125,8 +149,7 @@ def test_failures_count_as_far_as_they_came(plain: ft.Client) -> None:
     assert refused is not None
     assert estimates(refused) == DEFAULTS
     with AwkwardServer(resets_in_body) as server:
-        failure(plain, server.url)
-    assert counts(plain)[0] == 1
+        assert_counted(plain, failure(plain, server.url).profile)
 
 
 def test_a_task_that_never_left_the_queue_has_estimates(server: Any) -> None:
@@ -167,8 +190,8 @@ def test_behind_a_proxy_the_proxys_address_decides(http_proxy: Any, server: Any)
         fetch(client, f"{server.http}/hello")
         assert counts(client) == (0, 0, 0)
     with ft.Client(**settings) as client:
-        fetch(client, f"{server.http}/hello")
-        assert counts(client)[:2] == (1, 1)
+        assert_counted(client, fetch(client, f"{server.http}/hello").profile)
+        assert counts(client)[1] == 1
 
 
 def namespaces() -> str:
@@ -205,9 +228,16 @@ PUBLIC = """
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return f"http://{host}:{server.server_port}"
 
+    def until_counted(client, url):  # what takes half a second may be put down to the server
+        for _ in range(20):
+            client.request(url=url).result(10)
+            if client.network_quality.http_rtt_observations:
+                break
+
     def seen(client):
         q = client.network_quality
-        print(q.effective_type.name, q.http_rtt > 0, q.http_rtt_observations)
+        offline = q.effective_type is ft.NetType.OFFLINE
+        print("offline" if offline else "online", q.http_rtt > 0, q.http_rtt_observations)
 """
 
 
@@ -225,23 +255,23 @@ def test_public_hosts_count_and_without_an_interface_it_is_offline() -> None:
         shell("ip link add v0 type veth peer name v1", "ip addr add 10.77.0.1/24 dev v0",
               "ip link set v0 up", "ip link set v1 up")
         seen(client)
-        client.request(url=public).result(10)
+        until_counted(client, public)
         seen(client)
         shell("ip link set v0 down")
         seen(client)
     with ft.Client(estimate_private_hosts=False, proxy=public) as client:
-        client.request(url="http://10.1.2.3/").result(10)
+        until_counted(client, "http://10.1.2.3/")
         print(client.network_quality.http_rtt_observations)
         """,
         under=(namespaces(), "-rn"),
     )
     assert lines == [
-        "OFFLINE False 0",  # but for private hosts, which are reached anyway
-        "TYPE_4G True 0",
-        "OFFLINE False 0",
-        "TYPE_4G True 0",
-        "TYPE_4G True 1",
-        "OFFLINE False 1",
+        "offline False 0",  # but for private hosts, which are reached anyway
+        "online True 0",
+        "offline False 0",
+        "online True 0",
+        "online True 1",
+        "offline False 1",
         "1",
     ]
 
@@ -264,13 +294,15 @@ def test_a_listener_is_told_of_another_type(plain: ft.Client, server: Any) -> No
     until_told(plain, f"{server.http}/delay?before=300", told)
     assert told[0].effective_type < ft.NetType.TYPE_4G
     assert told[0].http_rtt >= 300
-    assert told[0].http_rtt_observations >= 2  # of 115 300 300, the second
+    # of 115 300 300 it is the second; the first 300 will do where it is newer by a second
+    assert told[0].http_rtt_observations >= 1
     assert plain.network_quality.effective_type == told[0].effective_type
 
 
 def test_small_changes_are_not_told(plain: ft.Client, server: Any) -> None:
     told: list[ft.NetworkQuality] = []
-    fetch(plain, f"{server.http}/hello")
+    for _ in range(40):  # so many that no slow one moves the median any more
+        fetch(plain, f"{server.http}/hello")
     plain.network_quality  # noqa: B018
     fetch(plain, f"{server.http}/hello")
     plain.on_network_quality_change(told.append)
@@ -346,9 +378,9 @@ def test_a_reset_forgets_and_is_told(plain: ft.Client, server: Any) -> None:
     until_told(plain, f"{server.http}/delay?before=300", told)
     plain.reset_network_quality()
     assert dataclasses.astuple(plain.network_quality) == (*DEFAULTS, 0, 0, 0)
-    fetch(plain, f"{server.http}/hello")
+    profile = fetch(plain, f"{server.http}/hello").profile
     assert [quality.effective_type for quality in told][-1] == ft.NetType.TYPE_4G
-    assert counts(plain)[0] == 1
+    assert_counted(plain, profile)
 
 
 def test_requests_under_way_at_a_reset_do_not_count(plain: ft.Client) -> None:
@@ -380,10 +412,10 @@ def test_estimates_of_a_pickled_profile_are_the_same(plain: ft.Client, server: A
 
 def test_clients_have_estimates_of_their_own(plain: ft.Client, server: Any) -> None:
     with ft.Client(trust_env=False) as other:
-        fetch(other, f"{server.http}/hello")
-        assert counts(other)[0] == 1
+        profile = fetch(other, f"{server.http}/hello").profile
+        assert_counted(other, profile)
     assert counts(plain)[0] == 0
-    assert counts(other)[0] == 1  # also when it is closed
+    assert_counted(other, profile)  # also when it is closed
 
 
 def test_engines_of_several_threads_feed_one_client(plain: ft.Client, server: Any) -> None:
@@ -431,17 +463,20 @@ def test_a_forked_child_starts_afresh(server: Any) -> None:
     import ftnet as ft
     url = sys.argv[1]
     client = ft.Client(trust_env=False)
-    slow = [client.request(url=url + "/delay?before=1000") for _ in range(6)]
-    for _ in range(10):
-        client.request(url=url + "/hello").result(20)
-    assert client.network_quality.http_rtt_observations == 10
+
+    def ask(count):
+        profiles = [client.request(url=url + "/hello").result(20).profile for _ in range(count)]
+        quick = sum(p.responseStart - p.requestStart <= 500 for p in profiles)
+        assert quick <= client.network_quality.http_rtt_observations <= count
+        return quick
+
+    slow = [client.request(url=url + "/delay?before=10000") for _ in range(6)]
+    quick = ask(10)
     pid = os.fork()
     if pid == 0:
         try:
             assert client.network_quality.http_rtt_observations == 0
-            for _ in range(3):
-                client.request(url=url + "/hello").result(20)
-            assert client.network_quality.http_rtt_observations == 3
+            ask(3)
             client.close()
         except BaseException:
             import traceback
@@ -449,23 +484,21 @@ def test_a_forked_child_starts_afresh(server: Any) -> None:
             os._exit(1)
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-    for task in slow:
-        task.result(20)
-    print(client.network_quality.http_rtt_observations)
+    print(all(not task.done() for task in slow))
+    print(quick <= client.network_quality.http_rtt_observations <= 10)
+    client.close()
     """
-    lines = run_script(source, server.http)
-    assert lines[0] == "0"
-    assert 10 <= int(lines[1]) <= 16  # 1000 ms are more than six times what the others took
+    assert run_script(source, server.http) == ["0", "True", "True"]
 
 
 def test_every_origin_tells_estimates(client: ft.Client, origin: Origin) -> None:
     profiles = [fetch(client, f"{origin.base}/hello").profile for _ in range(3)]
-    assert all(profile.estimate_nettype is ft.NetType.TYPE_4G for profile in profiles)
-    assert (counts(client)[0] == 3) == (origin.protocol != "quic")
+    for profile in profiles:
+        assert_type(profile)
+    assert_counted(client, *(profiles if origin.protocol != "quic" else ()))
 
 
 def test_answers_in_one_go_are_measured_too(plain: ft.Client) -> None:
     with AwkwardServer(answers) as server:
-        for _ in range(3):
-            fetch(plain, server.url)
-    assert counts(plain)[0] == 3
+        profiles = [fetch(plain, server.url).profile for _ in range(3)]
+    assert_counted(plain, *profiles)

@@ -7,6 +7,7 @@ import pickle
 import socket
 import sys
 import time
+import urllib.request
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.profiles import (
     in_order,
 )
 from tests.servers.awkward import AwkwardServer, Peer
+from tests.servers.behaviours import answers_behind_the_gate
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's stamps are Linux's")
 
@@ -61,12 +63,12 @@ def test_a_profile_can_be_pickled(plain: ft.Client, server: Any) -> None:
 
 def test_times_are_milliseconds_of_the_wall_clock(client: ft.Client, origin: Origin) -> None:
     before = time.time() * 1000
-    profile = fetch(client, f"{origin.base}/delay?before=50").profile
+    profile = fetch(client, f"{origin.base}/delay?before=300").profile
     after = time.time() * 1000
     tolerance = 50  # the wall clock is slewed, the engine's is not
     assert before - tolerance <= profile.invokeStart
     assert profile.responseEnd <= after + tolerance
-    assert 50 <= profile.durations["ttfb"] < 5000
+    assert 150 <= profile.durations["ttfb"] < 5000
 
 
 def test_times_have_microseconds(plain: ft.Client, server: Any) -> None:
@@ -138,7 +140,7 @@ def test_names_are_looked_up_and_numbers_are_not_waited_for(server: Any) -> None
         by_name = fetch(client, server.http.replace("127.0.0.1", "localhost") + "/hello").profile
         by_number = fetch(client, f"{server.http}/hello").profile
     assert by_name.domainLookUpEnd >= by_name.domainLookUpStart
-    assert by_number.durations["dns"] < 1000
+    assert by_number.durations["dns"] < 4000
 
 
 def test_the_peer_is_the_servers_address_and_port(client: ft.Client, origin: Origin) -> None:
@@ -211,16 +213,14 @@ def test_received_bytes_grow_with_the_body(client: ft.Client, origin: Origin, si
 def test_a_slow_server_is_seen_in_the_wait_for_the_first_byte(
     client: ft.Client, origin: Origin
 ) -> None:
-    profile = check_profile(fetch(client, f"{origin.base}/delay?before=120"), **told(origin))
-    assert profile.durations["ttfb"] >= 115
-    assert profile.durations["download"] < profile.durations["ttfb"]
+    profile = check_profile(fetch(client, f"{origin.base}/delay?before=300"), **told(origin))
+    assert profile.durations["ttfb"] >= 150  # all, but where it noticed late what it had sent
 
 
 def test_a_slow_body_is_seen_in_the_download(client: ft.Client, origin: Origin) -> None:
-    url = f"{origin.base}/delay?between=60&chunks=3"
+    url = f"{origin.base}/delay?between=150&chunks=3"
     profile = check_profile(fetch(client, url), **told(origin))
-    assert profile.durations["download"] >= 110
-    assert profile.durations["ttfb"] < profile.durations["download"]
+    assert profile.durations["download"] >= 150  # all, but where it noticed late that it began
 
 
 def test_a_slow_upload_is_seen_in_the_sending(plain: ft.Client, server: Any) -> None:
@@ -239,32 +239,33 @@ def test_a_late_handshake_is_seen_in_the_tls_phase() -> None:
     ):
         profile = check_profile(fetch(client, f"{late.https}/hello"), tls=True)
     assert profile.durations["ssl"] >= 145
-    assert profile.durations["connect"] < profile.durations["ssl"]
 
 
 @linux
 def test_bytes_are_dated_when_they_come_in_not_when_they_are_read(
-    client: ft.Client, origin: Origin
+    client: ft.Client, origin: Origin, server: Any
 ) -> None:
-    """The thread that reads is kept for a second; the answer comes in meanwhile."""
+    """The thread that reads is kept half a second longer than until the answer is there."""
     if origin.name == "h3":
         pytest.skip("what is not acknowledged comes again, and the kernel keeps the last date only")
     fetch(client, f"{origin.base}/hello")
     tasks: list[ft.RequestTask] = []
+    there: list[float] = []
 
     def busy(_: object) -> None:
-        time.sleep(1)
+        with urllib.request.urlopen(f"{server.http}/delay?before=250") as later:
+            later.read()
+        there.append(time.time() * 1000)
+        time.sleep(0.5)
 
     def start() -> None:
         tasks.append(client.request(url=f"{origin.base}/delay?before=150"))
         client.request(url=f"{origin.base}/hello", success=busy)
 
-    began = time.monotonic()
     in_run(start)
-    assert time.monotonic() - began >= 1
     profile = check_profile(tasks[0].result(), **told(origin))
-    assert 145 <= profile.durations["ttfb"] < 700
-    assert profile.durations["total"] < 800
+    assert profile.durations["ttfb"] >= 75
+    assert profile.responseEnd < there[0] + 250
 
 
 @linux
@@ -328,8 +329,8 @@ def test_interim_responses_are_not_the_response(plain: ft.Client) -> None:
 
 
 def test_without_a_queue_its_span_is_next_to_nothing(plain: ft.Client, server: Any) -> None:
-    fetch(plain, f"{server.http}/hello")
-    assert fetch(plain, f"{server.http}/hello").profile.durations["queue"] < 1000
+    profiles = [fetch(plain, f"{server.http}/hello").profile for _ in range(5)]
+    assert min(profile.durations["queue"] for profile in profiles) < 100
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_host"])
@@ -341,12 +342,13 @@ def test_tasks_beyond_the_limit_wait_in_order(server: Any, limit: str) -> None:
         profiles = [check_profile(task.result()) for task in tasks]
     ends = [profile.queueEnd for profile in profiles]
     assert ends == sorted(ends)
+    over = sorted(profile.responseEnd for profile in profiles)
+    assert max(ends[:2]) < over[0]
     waits = [profile.durations["queue"] for profile in profiles]
-    assert max(waits[:2]) < min(waits[2:])
     assert min(waits[2:4]) >= 50
     assert min(waits[4:]) >= 110
-    for earlier, later in zip(profiles, profiles[2:], strict=False):
-        assert later.queueEnd >= earlier.responseEnd
+    for number, begun in enumerate(ends[2:]):
+        assert begun >= over[number], "there were three at a time"
 
 
 def test_a_limit_per_host_holds_up_no_other_host(server: Any, nginx: Any) -> None:
@@ -358,12 +360,16 @@ def test_a_limit_per_host_holds_up_no_other_host(server: Any, nginx: Any) -> Non
             task.abort()
 
 
-def test_the_timeout_counts_the_queue_too(server: Any) -> None:
-    with ft.Client(max_connections=1, trust_env=False) as client:
-        slow = client.request(url=f"{server.http}/delay?before=600")
-        error = failure(client, f"{server.http}/hello", timeout=100)
+def test_the_timeout_counts_the_queue_too() -> None:
+    with (
+        AwkwardServer(answers_behind_the_gate) as raw,
+        ft.Client(max_connections=1, trust_env=False) as client,
+    ):
+        slow = client.request(url=raw.url)
+        error = failure(client, raw.url, timeout=100)
         assert (error.errMsg, error.errno) == ("request:fail timeout", ft.Errno.TIMEOUT)
         check_phases(error.profile, "queue")
+        raw.gate.set()
         assert slow.result(LIMIT).statusCode == 200
 
 

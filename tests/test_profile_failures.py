@@ -10,7 +10,7 @@ import pytest
 
 import ftnet as ft
 from tests.drivers import in_callback
-from tests.history import ORDER, check_phases
+from tests.history import ORDER, check_phases, timed_out
 from tests.origins import LIMIT, Origin, failure
 from tests.profiles import check_invariants
 from tests.servers.awkward import BlackHole, closed_port
@@ -35,16 +35,14 @@ def test_an_unknown_name_reached_only_the_look_up(plain: ft.Client) -> None:
 
 def test_a_silent_address_reached_only_the_connect_phase(plain: ft.Client) -> None:
     with BlackHole() as hole:
-        error = failure(plain, hole.url, timeout=150)
-    assert error.errno == ft.Errno.TIMEOUT
-    check_phases(error.profile, "connect")
+        timed_out(lambda limit: failure(plain, hole.url, timeout=limit), "connect")
 
 
 def test_a_timed_out_answer_has_everything_up_to_the_wait(
     client: ft.Client, origin: Origin
 ) -> None:
-    error = failure(client, f"{origin.base}/delay?before=15000", timeout=150)
-    check_phases(error.profile, "wait")
+    url = f"{origin.base}/delay?before=15000"
+    error = timed_out(lambda limit: failure(client, url, timeout=limit), "wait")
     assert error.profile.socketReused is False
     assert error.profile.sendBytesCount > 0
 
@@ -52,8 +50,8 @@ def test_a_timed_out_answer_has_everything_up_to_the_wait(
 def test_a_timed_out_body_has_everything_up_to_the_response(
     client: ft.Client, origin: Origin
 ) -> None:
-    error = failure(client, f"{origin.base}/delay?chunks=2&between=15000", timeout=250)
-    check_phases(error.profile, "body")
+    url = f"{origin.base}/delay?chunks=2&between=15000"
+    error = timed_out(lambda limit: failure(client, url, timeout=limit), "body", 250)
     assert error.profile.receivedBytedCount > 0
     assert error.profile.protocol == origin.protocol
 
@@ -90,11 +88,22 @@ def test_the_durations_of_a_failure_end_where_it_ended(plain: ft.Client) -> None
 
 
 def test_the_phase_that_was_cut_off_lasts_until_the_failure(plain: ft.Client, server: Any) -> None:
-    error = failure(plain, f"{server.http}/delay?before=15000", timeout=150)
-    assert 100 < error.profile.durations["ttfb"] < error.profile.durations["total"]
+    url = f"{server.http}/delay?before=15000"
+    profile = timed_out(lambda limit: failure(plain, url, timeout=limit), "wait").profile
+    assert cut_off(profile, "ttfb") == profile.requestEnd
     with BlackHole() as hole:
-        error = failure(plain, hole.url, timeout=150)
-    assert 100 < error.profile.durations["connect"] < error.profile.durations["total"]
+        url = hole.url
+        profile = timed_out(lambda limit: failure(plain, url, timeout=limit), "connect").profile
+    assert cut_off(profile, "connect") == profile.connectStart
+
+
+def cut_off(profile: ft.Profile, phase: str) -> Any:
+    """When the phase must have begun that lasted until the failure, which was a time-out."""
+    durations = profile.durations
+    assert durations["total"] > 149
+    assert durations[phase] > 0
+    end = profile.queueStart + durations["total"]
+    return pytest.approx(end - durations[phase], abs=0.002)
 
 
 def test_a_task_that_is_aborted_at_once_has_no_phase_of_the_one_before(

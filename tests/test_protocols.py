@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import ftnet as ft
+from tests.drivers import in_run
 from tests.origins import LIMIT, failure, fetch
 from tests.profiles import check_profile
 from tests.servers.awkward import AwkwardServer, Peer
@@ -138,7 +139,7 @@ def test_many_streams_share_one_connection_and_keep_apart(caddy: Any, version: s
 def test_http_1_1_takes_a_connection_for_each(nginx: Any) -> None:
     with ft.Client(trust_env=False) as client:
         path = nginx.serve_file("piece.bin", bytes(60_000))
-        tasks = [client.request(url=f"{nginx.http}/slow{path}") for _ in range(5)]
+        tasks = in_run(lambda: [client.request(url=f"{nginx.http}/slow{path}") for _ in range(5)])
         assert {task.result(LIMIT).profile.socketReused for task in tasks} == {False}
 
 
@@ -170,9 +171,14 @@ def test_large_bodies_both_ways_at_once(caddy: Any, version: str) -> None:
 def test_an_aborted_stream_leaves_the_others_alone(caddy: Any, version: str) -> None:
     with ft.Client(ca=caddy.ca, http_version=version, trust_env=False) as client:
         url = f"{caddy.behind}/stream/20/20000?interval=5"
-        tasks = [client.request(url=url, responseType="arraybuffer") for _ in range(8)]
-        for task in tasks[::2]:
-            task.abort()
+
+        def start() -> list[ft.RequestTask]:
+            tasks = [client.request(url=url, responseType="arraybuffer") for _ in range(8)]
+            for task in tasks[::2]:
+                task.onHeadersReceived(lambda _, task=task: task.abort())
+            return tasks
+
+        tasks = in_run(start)
         for task in tasks[1::2]:
             assert len(task.result(LIMIT).data) == 400_000
         for task in tasks[::2]:

@@ -17,8 +17,8 @@ import pytest
 import ftnet as ft
 from tests.origins import LIMIT, Origin, failure, fetch
 from tests.profiles import check_profile
-from tests.servers.awkward import AwkwardServer
-from tests.servers.behaviours import answers
+from tests.servers.awkward import AwkwardServer, Peer
+from tests.servers.behaviours import answers, answers_behind_the_gate, length_of
 
 WITH_BODY = ("POST", "PUT", "DELETE", "OPTIONS")
 
@@ -272,14 +272,19 @@ def test_no_expect_header_delays_a_large_body(plain: ft.Client, server: Any) -> 
     assert "expect" not in headers_sent(response)
 
 
-def test_a_buffer_is_not_copied_but_held_until_it_has_been_sent(
-    plain: ft.Client, server: Any
-) -> None:
-    body = bytearray(3_000_000)
-    task = plain.request(url=f"{server.http}/upload?rate=8000000", method="POST", data=body)
-    with pytest.raises(BufferError):
-        body.append(0)
-    assert task.result(LIMIT).data["length"] == 3_000_000
+def test_a_buffer_is_not_copied_but_held_until_it_has_been_sent(plain: ft.Client) -> None:
+    def behind_the_gate(peer: Peer) -> None:
+        head = peer.read_head()
+        peer.server.gate.wait()
+        peer.answer(b"%d" % len(peer.read_exactly(length_of(head))))
+
+    body = bytearray(32 << 20)  # more than fits between here and a server that does not read
+    with AwkwardServer(behind_the_gate) as raw:
+        task = plain.request(url=raw.url, method="POST", data=body)
+        with pytest.raises(BufferError):
+            body.append(0)
+        raw.gate.set()
+        assert task.result(LIMIT).data == 32 << 20
     del task
     body.append(0)
 
@@ -348,10 +353,12 @@ def test_a_client_has_a_timeout_for_requests_without_one(server: Any) -> None:
         assert fetch(client, f"{server.http}/delay?before=300", timeout=LIMIT * 1000).data
 
 
-def test_result_gives_up_waiting_without_ending_the_task(plain: ft.Client, server: Any) -> None:
-    task = plain.request(url=f"{server.http}/delay?before=500")
-    with pytest.raises(TimeoutError):
-        task.result(0.01)
-    assert not task.done()
-    assert task.result(LIMIT).statusCode == 200
+def test_result_gives_up_waiting_without_ending_the_task(plain: ft.Client) -> None:
+    with AwkwardServer(answers_behind_the_gate) as raw:
+        task = plain.request(url=raw.url)
+        with pytest.raises(TimeoutError):
+            task.result(0.01)
+        assert not task.done()
+        raw.gate.set()
+        assert task.result(LIMIT).statusCode == 200
     assert task.done()

@@ -237,10 +237,13 @@ def test_accept_delay_holds_plain_requests_only() -> None:
         begin = time.monotonic()
         assert get(server.port, "/bytes/300000") == pattern(300_000)
         assert time.monotonic() - begin >= 0.299
-        with socket.create_connection(("127.0.0.1", server.port), LIMIT) as waiting:
-            waiting.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert get_tls(server, "/hello") == b"Hello, World!"
-            assert select.select([waiting], [], [], 0)[0] == []
+    with (
+        Server(accept_delay=LIMIT) as server,
+        socket.create_connection(("127.0.0.1", server.port), LIMIT) as waiting,
+    ):
+        waiting.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert get_tls(server, "/hello") == b"Hello, World!"
+        assert select.select([waiting], [], [], 0)[0] == []
 
 
 def test_tls_delay_answers_the_client_hello_late() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import msgspec
@@ -217,7 +220,7 @@ class Exchange:
         """Runs the request to its end, whatever that is; `report` tells of it."""
         complete = False
         try:
-            with checked(ft.Client, **settings) as client:
+            with checked(ft.Client, **settings) as client, self._interruptible():
                 ft.run(self._start, client, options)
                 self._conclude()
             complete = self._result is not None and self._refused is None
@@ -228,6 +231,27 @@ class Exchange:
                 self._sink.discard()
             if self._archive is not None:
                 self._archive.end(self._error or self._result)
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Within, nothing more is written after Ctrl-C, though the callbacks get what has come.
+
+        It might be for a pipe that nobody reads from any more.
+        """
+        before = signal.getsignal(signal.SIGINT)
+        ours = before is signal.default_int_handler
+        ours = ours and threading.current_thread() is threading.main_thread()
+        if ours:
+            signal.signal(signal.SIGINT, self._on_interrupt)
+        try:
+            yield
+        finally:
+            if ours:
+                signal.signal(signal.SIGINT, before)
+
+    def _on_interrupt(self, *_: object) -> NoReturn:
+        self._met = self._met or KeyboardInterrupt()
+        raise KeyboardInterrupt
 
     def _start(self, client: Any, options: dict[str, Any]) -> None:
         if self._args.verbose:

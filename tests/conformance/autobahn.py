@@ -25,12 +25,20 @@ from tests.servers.program import Program, free_ports, started
 LIMIT = 500.0
 #: It may end so; UNIMPLEMENTED, WRONG CODE, UNCLEAN, FAILED BY CLIENT ... are failures.
 GOOD = {"OK", "INFORMATIONAL", "NON-STRICT"}
+#: It gives a client a second for most things, but so long a machine may stall: ten are better.
 BEGIN = """
 import site, sys
 site.addsitedir(sys.argv.pop(1))
 import txaio
 txaio.use_twisted()
+from autobahntestsuite.fuzzing import FuzzingProtocol
 from autobahntestsuite.wstest import run
+
+def longer(limit):
+    return lambda protocol, seconds: limit(protocol, 10 * seconds)
+
+for name in ("killAfter", "closeAfter"):
+    setattr(FuzzingProtocol, name, longer(getattr(FuzzingProtocol, name).__func__))
 run()
 """
 
@@ -45,6 +53,7 @@ class FuzzingServer:
         wanted = {
             "url": self.url,
             "outdir": "reports",
+            "options": {"closeHandshakeTimeout": 10},
             "cases": list(cases),
             "exclude-cases": [],
             "exclude-agent-cases": {},

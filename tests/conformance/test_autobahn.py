@@ -37,6 +37,7 @@ def suite() -> Path:
     return Path(sys.prefix) / "autobahn"
 
 
+@pytest.mark.timeout(300)  # half a minute of work, where no one else has any
 def test_no_case_fails(suite: Path, tmp_path: Path) -> None:
     outcomes = autobahn.run(suite, tmp_path, CASES, LIMIT)
     assert [outcome for outcome in outcomes if not outcome.good] == []
