@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -197,6 +199,27 @@ def test_a_listener_added_late_does_not_get_past_events(plain: ft.Client, server
     task.onChunkReceived(seen.append)
     fetch(plain, f"{server.http}/hello")
     assert seen == []
+
+
+def test_a_listener_added_after_the_call_hears_all_however_fast_the_answer_was(
+    nginx: Any,
+) -> None:
+    seen: list[str] = []
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(10)  # the engine's thread gets the answer, but not the interpreter
+    try:
+        with ft.Client() as client:
+            task = client.request(url=f"{nginx.http}/seen", enableChunked=True)
+            until = time.monotonic() + 0.05
+            while time.monotonic() < until:
+                pass
+            task.onHeadersReceived(lambda event: seen.append(str(event.statusCode)))
+            task.onChunkReceived(lambda event: seen.append("chunk"))
+            assert not task.done()
+            assert task.result(LIMIT).data == ""
+    finally:
+        sys.setswitchinterval(switching)
+    assert seen == ["200", "chunk"]
 
 
 @pytest.mark.parametrize("name", ["onHeadersReceived", "onChunkReceived"])

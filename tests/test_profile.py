@@ -201,6 +201,53 @@ def test_received_bytes_are_what_the_server_sent(plain: ft.Client) -> None:
     assert profile.throughputKbps == pytest.approx(kbps, rel=0.1)
 
 
+def test_received_bytes_are_those_of_header_and_body() -> None:
+    """Neither what frames chunks nor what follows the answer; trailers are."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    sized = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    answers = [
+        (head + b"1;a=b\r\no\r\n01\r\nk\r\n0;c\r\nT: v\r\n\r\n", len(head) + 2 + len("T: v\r\n")),
+        (head + b"2\r\nok\r\n0\r\n\r\n", len(head) + 2),
+        (sized + b"nobody asked", len(sized)),
+    ]
+    for sent, counted in answers:
+
+        def fixed(peer: Peer, sent: bytes = sent) -> None:
+            peer.read_head()
+            peer.send(sent)
+            peer.until_gone()
+
+        with AwkwardServer(fixed) as raw, ft.Client() as client:
+            response = fetch(client, raw.url)
+            assert (response.data, response.profile.receivedBytedCount) == ("ok", counted)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_dead_connection_is_no_queue(method: str) -> None:
+    """The first attempt lies behind fetchStart; where it is the only one, the profile is of it."""
+    gap = 0.1
+
+    def leaves(peer: Peer) -> None:
+        peer.read_request()
+        peer.answer(b"here")
+        peer.read_request()
+        peer.pace(gap)
+
+    with AwkwardServer(leaves) as raw, ft.Client() as client:
+        fetch(client, raw.url)
+        options = {"url": raw.url, "method": method, "data": "x" if method == "POST" else None}
+        if method == "GET":
+            profile = check_profile(fetch(client, **options), reused=False)
+            assert profile.connectStart - profile.fetchStart >= gap * 1000
+        else:
+            profile = failure(client, **options).profile
+            assert profile.socketReused
+            assert profile.requestEnd > 0
+    assert profile.fetchStart - profile.invokeStart < gap * 1000
+    waited = profile.durations["blocked" if method == "GET" else "ttfb"]
+    assert waited >= gap * 1000
+
+
 @pytest.mark.parametrize("size", [0, 10_000, 3_000_000])
 def test_received_bytes_grow_with_the_body(client: ft.Client, origin: Origin, size: int) -> None:
     profile = fetch(client, f"{origin.base}/bytes/{size}", responseType="arraybuffer").profile
@@ -322,7 +369,8 @@ def test_interim_responses_are_not_the_response(plain: ft.Client) -> None:
     response = history.response()
     assert [event.statusCode for name, event in history.events if name == "headers"] == [200]
     assert "link" not in response.header
-    check_profile(response, reused=False, tls=False)
+    profile = check_profile(response, reused=False, tls=False)
+    assert profile.durations["ttfb"] >= gap * 1000
 
 
 # --- queueing -------------------------------------------------------------------------------------

@@ -425,13 +425,15 @@ cdef int64_t native_arrived_at(slot *s) noexcept nogil:
 cdef void native_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
     cdef phases *p = &x.ph
     cdef int i
-    cdef int64_t now
+    cdef int64_t now, began = p.at[FETCH_START]
     p.sent = x.sent_before
     p.received = x.received_before
     if s.on == NULL:
         return
     native_add_bytes(s, &p.sent, &p.received)
-    wire_read_phases(s.on.w, p, p.at[FETCH_START])
+    wire_read_phases(s.on.w, p, began)
+    if s.alone:
+        p.at[FETCH_START] = began  # the connection that was dead comes before
     p.http = s.head_length != 0 and s.on.w.reader.head.minor == 1
     if outcome != OUTCOME_OK:
         p.at[RESPONSE_END] = 0

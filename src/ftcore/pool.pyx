@@ -451,6 +451,7 @@ cdef void pool_settle(slot *s, int result) noexcept nogil:
         outcome = OUTCOME_OK
     elif s.verdict:
         outcome = s.verdict
+        s.error[0] = 0  # libcurl's words for that a callback refused
     elif result == OUTCOME_OK and not s.head_done:
         # libcurl calls a response that was cut inside its header block a success
         outcome = OUTCOME_NO_HEADERS

@@ -8,7 +8,9 @@ from ftcore.buffers cimport memory_drop, memory_grow, memory_take
 from ftcore.decode cimport (
     DECODE_NO_MEMORY, DECODE_OK, DECODE_STOPPED, decoder_feed, decoder_left, decoder_new,
 )
-from ftcore.libcurl cimport CURLE_BAD_CONTENT_ENCODING, CURL_WRITEFUNC_PAUSE
+from ftcore.libcurl cimport (
+    CURLE_BAD_CONTENT_ENCODING, CURLE_WEIRD_SERVER_REPLY, CURL_WRITEFUNC_PAUSE,
+)
 from ftcore.op cimport (
     EVENT_CHUNK, EVENT_HEADERS, EVENT_PROGRESS, OUTCOME_BAD_FRAMING, OUTCOME_BODY_TOO_LARGE,
     OUTCOME_FILE, OUTCOME_NO_MEMORY, OUTCOME_TOO_MANY_INTERIM, SLAB_ROOM, event, now_ns, slab,
@@ -114,6 +116,9 @@ cdef bint end_of_block(slot *s) noexcept nogil:
     cdef xfer *x = s.x
     s.head_over = True
     note_arrival(s)
+    if s.status == 0 or s.status == 101:  # nobody asked for a switch of protocols
+        s.verdict = CURLE_WEIRD_SERVER_REPLY
+        return False
     if s.status < 200:
         s.interim += 1
         if s.interim > INTERIM_AT_MOST:
@@ -257,7 +262,7 @@ cdef size_t response_header(char *line, size_t size, size_t count, void *owner) 
                 s.swallowing = False
                 s.continued = True
                 s.answered_at = 0
-            if s.status == 100:
+            if s.status < 200:
                 s.continued = True
             elif s.answered_at == 0:
                 begin_answer(s, length > 5 and line[5] == 0x32)
@@ -393,7 +398,7 @@ cdef bint response_block(
         s.swallowing = False
         s.continued = True
         s.first_byte_at = 0
-    if h.status == 100:
+    if h.status < 200:
         s.continued = True
     elif s.first_byte_at == 0:
         s.first_byte_at = s.answered_at = s.x.home.r.now

@@ -91,9 +91,10 @@ cdef struct slot:
     int64_t stands_at        # TCP stands
     int64_t shook[2]         # TLS began, and was through
     int64_t ready_at         # connected, about to send
+    bint again               # ... once more, as the connection before was dead
     int64_t sent_at          # libcurl was back from sending the request, or the first part of it
     int64_t first_byte_at    # when libcurl told of it
-    int64_t answered_at      # the answer's first byte came in, "100 Continue" left out
+    int64_t answered_at      # the final answer's first byte came in
     int64_t last_at          # its last one so far did
     char ip[46]              # of the peer, once connected
     int port

@@ -45,6 +45,7 @@ cdef enum:
 cdef int on_open_socket(void *owner, int purpose, curl_sockaddr *address) noexcept nogil:
     cdef slot *s = <slot *>owner
     if s.ready_at > s.opened_at:
+        s.again = True
         s.opened_at = 0  # the connection made before is dead
     return multi_open_socket(s.m, address, &s.opened_at, &s.fd, &s.open_errno)
 
@@ -122,18 +123,19 @@ cdef bint may_have_come(slot *s) noexcept nogil:
 cdef int on_ready_to_send(
         void *owner, char *peer, char *local, int peer_port, int local_port) noexcept nogil:
     cdef slot *s = <slot *>owner
-    cdef bint again = s.ready_at != 0
+    if s.ready_at and s.x.t.with_body and s.x.t.verb == NULL and not s.x.bare and (
+            s.x.source == NULL or s.x.source.most) and may_have_come(s):
+        # the connection was dead and libcurl would send a POST again: the peer may have acted on it
+        s.verdict = OUTCOME_NOT_REPEATED
+        s.opened_at = 0  # the profile is of the connection that broke
+        return CURL_PREREQFUNC_ABORT
+    s.again |= s.ready_at != 0
     if s.x.t.profile:
         note_connection(s)
         strncpy(s.ip, peer, sizeof(s.ip) - 1)
         s.port = peer_port
     s.sent_at = 0
     s.ready_at = now_ns()
-    if again and s.x.t.with_body and s.x.t.verb == NULL and not s.x.bare and (
-            s.x.source == NULL or s.x.source.most) and may_have_come(s):
-        # the connection was dead and libcurl would send a POST again: the peer may have acted on it
-        s.verdict = OUTCOME_NOT_REPEATED
-        return CURL_PREREQFUNC_ABORT
     if s.x.t.profile and s.x.t.http_version < CURL_HTTP_VERSION_3:
         # only what TCP carries counts
         estimator_begin(s.x.home.quality, &s.x.watched, peer, is_get(s.x), s.ready_at)
@@ -235,7 +237,7 @@ cdef void slot_clear(slot *s) noexcept nogil:
     s.last_chunk = NULL
     s.opened_at = s.stands_at = s.shook[0] = s.shook[1] = s.ready_at = 0
     s.first_byte_at = s.answered_at = s.last_at = 0
-    s.continued = s.starving = s.alone = s.unexpecting = False
+    s.again = s.continued = s.starving = s.alone = s.unexpecting = False
     s.fd = s.used_fd = -1
     s.used_since = s.sent_at = 0
     s.port = 0

@@ -11,7 +11,7 @@ from ftcore.libcurl cimport (
 from ftcore.moments cimport (
     moments_micros, moments_not_before, moments_read_connect, moments_read_peer, moments_rtt,
 )
-from ftcore.op cimport now_ns
+from ftcore.op cimport OUTCOME_NOT_REPEATED, now_ns
 from ftcore.profile cimport (
     CONNECT_END, CONNECT_START, DNS_START, ENDED_AT, FETCH_START, QUEUE_END, REQUEST_END,
     REQUEST_START, RESPONSE_END, RESPONSE_START, phases,
@@ -129,6 +129,8 @@ cdef bint is_simple(slot *s) noexcept nogil:
 
 cdef int64_t sent_at(slot *s, int64_t base) noexcept nogil:
     cdef int64_t sent
+    if s.verdict == OUTCOME_NOT_REPEATED:  # what libcurl says is of the second attempt
+        return s.sent_at if s.x.source == NULL and s.x.body_length < SEND_BUFFER else 0
     if is_simple(s):
         return s.sent_at
     sent = moments_micros(s.easy, CURLINFO_POSTTRANSFER_TIME_T)
@@ -223,9 +225,9 @@ cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
         return  # libcurl has yet to look at it: what it would tell is of the transfer before
     base = max(at, began_at(s, at))
     at = left_queue_at(s, base, now) if x.t.multiplex else base
-    p.at[FETCH_START] = at
+    p.at[FETCH_START] = launched_at + (at - base) if s.again else at
     if not x.altered:
-        p.at[QUEUE_END] = at
+        p.at[QUEUE_END] = launched_at + (at - base)
     timing_add_bytes(s, &p.sent, &p.received)
     read_peer(s, p)
     if s.opened_at and (s.used_fd < 0 or s.used_since >= launched_at):
@@ -235,7 +237,7 @@ cdef void timing_read_phases(slot *s, xfer *x, int outcome) noexcept nogil:
     if connects == 0 and s.ready_at:
         p.reused = True
         for i in range(DNS_START, CONNECT_END + 1):
-            p.at[i] = at
+            p.at[i] = p.at[FETCH_START]
     else:
         at = moments_read_connect(
             s.easy, s.opened_at, stands_at(s), s.shook, p, base, at, tls)

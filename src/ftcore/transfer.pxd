@@ -44,8 +44,11 @@ cdef class Transfer(Operation):
     cdef int post(self, unsigned command) except -1
     cdef int hold(self, what) except -1
     cdef int flush(self) except -1
+    cdef int tell_headers(self) except -1
+    cdef int tell_chunk(self, chunk) except -1
     cdef int give_chunk(self, chunk) except -1
     cdef int over(self) except -1
     cdef int let_go(self) except -1
+    cdef int catch_up(self) except -1
     cdef int end(self) except -1
     cdef int finish(self, tuple result) except -1

@@ -214,25 +214,18 @@ cdef class Transfer(Operation):
             self.x.flush_queued = False
             return self.over() if self.finished else self.flush()
         if e.kind == EVENT_CHUNK:
-            chunk = chunk_new(e.memory, e.start, e.length)
-            if self.paused or self.held_back:
-                return self.hold(chunk)
-            return self.give_chunk(chunk)
+            return self.tell_chunk(chunk_new(e.memory, e.start, e.length))
         if e.kind == EVENT_HEADERS:
-            raw = PyBytes_FromStringAndSize(self.x.s.head, self.x.s.head_length)
-            status = self.x.s.status
-            if self.paused or self.held_back:
-                return self.hold((status, raw))
-            if not self.aborted:
-                self._headers(status, raw)
-            return 0
-        if word_get(&self.pool.c.quality.news):
-            try:
+            return self.tell_headers()
+        try:
+            if word_get(&self.pool.c.quality.news):
                 self.pool.quality.tell()
+        finally:
+            try:
+                self.catch_up()
             finally:
                 self.end()
-            return 0
-        return self.end()
+        return 0
 
     cdef int over(self) except -1:
         """Lets go of the object, unless an event of its own is still to come."""
@@ -264,12 +257,44 @@ cdef class Transfer(Operation):
         self.paused = False
         return self.flush()
 
+    cdef int tell_headers(self) except -1:
+        raw = PyBytes_FromStringAndSize(self.x.s.head, self.x.s.head_length)
+        status = self.x.s.status
+        if self.paused or self.held_back:
+            return self.hold((status, raw))
+        if not self.aborted:
+            self._headers(status, raw)
+        return 0
+
+    cdef int tell_chunk(self, chunk) except -1:
+        if self.paused or self.held_back:
+            return self.hold(chunk)
+        return self.give_chunk(chunk)
+
     cdef int give_chunk(self, chunk) except -1:
         self.x.unread -= len(chunk)
         if not self.aborted:
             self._chunk(chunk)
         if self.x.stalled and self.x.unread * 2 <= <size_t>self.pool.c.set.max_buffered:
             self.post(COMMAND_DRAINED)
+        return 0
+
+    cdef int catch_up(self) except -1:
+        """At the end: what the engine had before there was a listener, which has come since."""
+        cdef slot *s = self.x.s
+        cdef slab *memory
+        cdef unsigned wants = word_get(&self.x.wants)
+        if s == NULL or self.aborted or not s.head_done or s.redirecting or s.swallowing:
+            return 0
+        try:
+            if wants & WANT_HEADERS and self.x.headers_event.kind == 0:
+                self.tell_headers()
+        finally:
+            if wants & WANT_CHUNKS and self.template.c.chunked and s.body != NULL:
+                memory = s.body
+                s.body = NULL
+                self.x.unread += s.body_length
+                self.tell_chunk(chunk_new(memory, memory.data, s.body_length))
         return 0
 
     cdef int end(self) except -1:

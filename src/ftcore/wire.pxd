@@ -108,9 +108,8 @@ cdef struct wire:
     int64_t first_at       # the first byte of the final answer came in
     int64_t last_at        # the last byte so far did
     int64_t sent           # bytes of the request that the kernel, or TLS, took
-    int64_t received       # bytes of the answer, 1xx included
+    int64_t received       # bytes of header, body and trailers that came in, 1xx included
     int64_t idle_since     # when the last response ended
-    bint continued         # "100 Continue" came
     # how it was lost
     int outcome
     long os_errno

@@ -9,7 +9,7 @@ from ftcore.connection cimport (
 )
 from ftcore.libcurl cimport (
     CURLE_GOT_NOTHING, CURLE_PARTIAL_FILE, CURLE_RECV_ERROR, CURLE_SEND_ERROR,
-    CURLE_UNSUPPORTED_PROTOCOL, CURLE_WEIRD_SERVER_REPLY,
+    CURLE_TOO_LARGE, CURLE_UNSUPPORTED_PROTOCOL, CURLE_WEIRD_SERVER_REPLY,
 )
 from ftcore.moments cimport moments_rtt
 from ftcore.op cimport (
@@ -29,6 +29,8 @@ cdef extern from "c/http1.h" nogil:
     enum: HTTP1_END
     enum: HTTP1_NOT_HTTP
     enum: HTTP1_BAD_VERSION
+    enum: HTTP1_HEAD_TOO_LARGE
+    enum: HTTP1_TOO_MANY_FIELDS
     enum: HTTP1_TOO_MANY_INTERIM
     enum: HTTP1_CUT_BEFORE
     enum: HTTP1_CUT_AFTER_INTERIM
@@ -48,6 +50,7 @@ cdef enum:
     LOOK_TWICE = 8
     PULLED_ROOM = 65536
     LEFT_ROOM = 4096      # to read more into, behind what is left
+    BLANK_LINE = 2        # behind trailers
 
 cdef long wires_alive = 0
 
@@ -80,6 +83,8 @@ cdef void refuse(wire *w, http1_fault fault) noexcept nogil:
         lose(w, CURLE_PARTIAL_FILE)
     elif fault == HTTP1_NOT_HTTP or fault == HTTP1_BAD_VERSION:
         lose(w, CURLE_UNSUPPORTED_PROTOCOL)
+    elif fault == HTTP1_HEAD_TOO_LARGE or fault == HTTP1_TOO_MANY_FIELDS:
+        lose(w, CURLE_TOO_LARGE)
     elif fault == HTTP1_TOO_MANY_INTERIM:
         lose(w, OUTCOME_TOO_MANY_INTERIM)
     else:
@@ -136,18 +141,18 @@ cdef void end_exchange(wire *w, size_t behind) noexcept nogil:
 
 
 cdef void begin_answer(wire *w, size_t follows) noexcept nogil:
-    """An interim response was told; with "100 Continue" the answer has yet to begin."""
-    if w.reader.head.status == 100:
-        w.continued = True
-        w.first_at = w.came_last if follows else 0
+    """An interim response was told: the answer has yet to begin."""
+    w.first_at = w.came_last if follows else 0
 
 
 cdef size_t tell(wire *w, const char *data, size_t length) noexcept nogil:
     """How much of it need not come again."""
     cdef http1_event e
-    cdef size_t at = 0
+    cdef size_t at = 0, took
     while True:
-        at += http1_read(&w.reader, <const uint8_t *>data + at, length - at, &e)
+        took = http1_read(&w.reader, <const uint8_t *>data + at, length - at, &e)
+        at += took
+        w.received -= took - e.length  # what frames chunks
         if e.kind == HTTP1_BODY:
             if not w.face.body(w, <const char *>e.data, e.length) and w.standing:
                 w.paused = True
@@ -159,6 +164,7 @@ cdef size_t tell(wire *w, const char *data, size_t length) noexcept nogil:
         elif e.kind == HTTP1_HEAD:
             w.face.head(w, HTTP1_HEAD, <const char *>e.data, e.length)
         elif e.kind == HTTP1_END:
+            w.received -= (length - at) + (BLANK_LINE if e.length else 0)
             end_exchange(w, length - at)
             return length
         elif e.kind == HTTP1_INTERIM:
@@ -460,7 +466,7 @@ cdef void wire_send(wire *w, const wire_request *request) noexcept nogil:
     w.pulling = request.pulls
     w.busy = True
     w.begun += 1
-    w.reusable = w.continued = w.early = False
+    w.reusable = w.early = False
     w.sent = w.received = 0
     w.first_at = w.last_at = w.sent_at = 0
     http1_begin(&w.reader, request.kind)

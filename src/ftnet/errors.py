@@ -277,7 +277,13 @@ _OS_SYSTEM: Final = frozenset(
 )
 # libcurl gives these codes to broken connections and to invalid responses alike; its text tells.
 _INVALID: Final = {
-    1: ("HTTP/0.9", "HTTP version", "HTTP/1 subversion", "not an HTTP response"),
+    1: (
+        "HTTP/0.9",
+        "HTTP version",
+        "HTTP/1 subversion",
+        "not an HTTP response",
+        "response code",
+    ),
     56: (
         "chunk",
         "Malformed encoding",

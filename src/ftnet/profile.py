@@ -169,7 +169,10 @@ class Profile(Connected):
 
     @property
     def receivedBytedCount(self) -> int:
-        """Header and body bytes received, redirects included, before content decoding."""
+        """Header and body bytes received, redirects included, before content decoding.
+
+        As in `sendBytesCount`; what frames the chunks of a body is left out, too.
+        """
         return self._phases.received
 
     receivedBytesCount = receivedBytedCount

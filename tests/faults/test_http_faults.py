@@ -19,7 +19,7 @@ import pytest
 import ftnet as ft
 from tests.history import check_phases, run
 from tests.servers import broken_answers
-from tests.servers.awkward import AwkwardServer, ThrowawayTls
+from tests.servers.awkward import AwkwardServer, Peer, ThrowawayTls
 from tests.servers.behaviours import BEHAVIOURS, TOO_MUCH, redirects_to, says
 
 TIMEOUT = ft.Errno.TIMEOUT
@@ -44,8 +44,13 @@ class Fault:
 UPLOAD = {**PROMPT, "method": "POST", "data": b"x" * (4 << 20)}
 LIMITED = {"max_body_bytes": 1 << 20}
 # The status line never came as a whole, or only that of an interim response.
-NO_STATUS = {"closed_in_status_line", "closed_after_an_interim_response", "status_line_of_64_mb"}
-NO_STATUS |= {"bare_continue_for_ever"}
+NO_STATUS = {
+    "bare_continue_for_ever",
+    "closed_in_status_line",
+    "closed_after_an_interim_response",
+    "interim_responses_for_ever",
+    "status_line_of_64_mb",
+}
 ENDLESS = {"chunk_extension_for_ever", "body_for_ever", "body_of_2_mb"}
 
 
@@ -258,3 +263,28 @@ def test_waiting_for_a_broken_exchange_raises_the_error(name: str, drive: str) -
         assert caught.value.errno == INTERRUPTED
         assert caught.value.profile.requestEnd > 0
         assert caught.value.profile.responseEnd == 0
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (b"HTTP/1.1 099 OK\r\n", "not valid HTTP"),
+        (b"HTTP/1.1 2000 OK\r\n", "not valid HTTP"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n", "not valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: %b\r\n" % (b"x" * 310_000), "too large"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: x\r\n", "content encoding not known"),
+    ],
+    ids=["status-099", "status-2000", "status-101", "header", "coding"],
+)
+def test_what_is_wrong_with_an_answer_is_said_alike(head: bytes, said: str) -> None:
+    def answers(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(head + b"Content-Length: 2\r\n\r\nok")
+        peer.until_gone()
+
+    with AwkwardServer(answers) as server, ft.Client() as client:
+        (history,) = run(client, {"url": server.url})
+    error = history.error()
+    assert error.errno == PROTOCOL
+    assert said in error.errMsg
+    assert "Failure writing" not in error.errMsg
