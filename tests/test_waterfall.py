@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ftnet import waterfall
@@ -194,7 +194,6 @@ def painted(text: str) -> tuple[int, int]:
     rest=st.floats(0.001, 1000),
     width=st.integers(8, 64),
 )
-@settings(deadline=None)
 def test_bars_are_to_scale(start: float, duration: float, rest: float, width: int) -> None:
     total = start + duration + rest
     text = waterfall.bar(start, duration, total, width, BLOCKS)
@@ -209,7 +208,6 @@ def test_bars_are_to_scale(start: float, duration: float, rest: float, width: in
 
 
 @given(start=st.floats(0, 100), duration=st.floats(0, 100), width=st.integers(8, 64))
-@settings(deadline=None)
 def test_ascii_bars_are_to_scale(start: float, duration: float, width: int) -> None:
     total = start + duration + 1
     text = waterfall.bar(start, duration, total, width, ASCII)
