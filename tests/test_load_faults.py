@@ -255,8 +255,9 @@ def test_without_stalls_both_times_are_the_same_distribution(nginx: Any) -> None
 
 
 CHILD = """
-import json, resource, sys
+import json, resource, signal, sys
 from ftnet import load
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
 limit = int(sys.argv[3])
 if limit:
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
