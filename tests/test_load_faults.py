@@ -124,9 +124,7 @@ def test_what_is_under_way_at_the_end_gets_its_grace() -> None:
 
 def test_what_is_under_way_when_it_is_stopped_gets_its_grace() -> None:
     with CountingServer(lambda number: OK if number < 10 else None) as server:
-        started = load.start(
-            server.url, duration=1000, connections=3, grace=0.1, trust_env=False
-        )
+        started = load.start(server.url, duration=1000, connections=3, grace=0.1, trust_env=False)
         eventually(lambda: server.requests == 13, "one on each connection that stays unanswered")
         started.stop()
         result = checked(started.result(LIMIT))
