@@ -333,11 +333,11 @@ class BlackHole:
         self._fillers: list[socket.socket] = []
 
     def __enter__(self) -> Self:
-        for _ in range(2):
-            filler = socket.socket(self._listener.family)
-            filler.setblocking(False)
-            assert filler.connect_ex((self.host, self.port)) in (0, errno.EINPROGRESS)
-            self._fillers.append(filler)
+        first, second = (socket.socket(self._listener.family) for _ in range(2))
+        self._fillers += first, second
+        first.connect((self.host, self.port))  # it fills the queue
+        second.setblocking(False)
+        assert second.connect_ex((self.host, self.port)) in (0, errno.EINPROGRESS)
         return self
 
     def __exit__(self, *_: object) -> None:
