@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -217,16 +217,91 @@ def test_redirects_without_end_fail(shop: Shop) -> None:
     assert len(shop.seen) == 21
 
 
-def test_a_post_becomes_a_get_by_a_302(socket_loop: Any) -> None:
-    with Shop(socket_loop) as shop:
-        made = plan(
-            shop.url,
-            Http(request="POST /echo", body="first", name="post"),
-            users=1,
-            iterations=1,
-        )
-        run(made)
-        assert shop.seen[0][0::3] == ("POST", b"first")
+def led(*lines: str, status: int = 302) -> Callable[[int], bytes]:
+    """Answers the first request with a redirect, and the next ones."""
+    return lambda number: answer(200, b"ok") if number else answer(status, b"", *lines)
+
+
+def lines_of(server: CountingServer) -> list[list[str]]:
+    """Of each request, without what the engine adds: lines of its header block, in lower case."""
+    ours = ("host:", "user-agent:", "accept:", "accept-encoding:", "content-length:")
+    every = [head.decode("latin-1").lower().split("\r\n") for head in server.heads.elements()]
+    return [[line for line in lines if not line.startswith(ours)] for lines in every]
+
+
+def test_a_post_becomes_a_get_by_a_302() -> None:
+    with CountingServer(led("Location: /there")) as server:
+        step = Http(request="POST /here", body="first", header={"Content-Encoding": "identity"})
+        run(plan(server.url, step, users=1, iterations=1))
+        assert lines_of(server) == [
+            [
+                "post /here http/1.1",
+                "content-encoding: identity",
+                "content-type: text/plain; charset=utf-8",
+            ],
+            ["get /there http/1.1"],
+        ]
+        assert list(server.bodies) == [b"first", b""]
+
+
+def test_a_header_made_for_one_host_stays_with_it() -> None:
+    with CountingServer() as other:
+        with CountingServer(led(f"Location: {other.url}there")) as server:
+            run(plan(server.url, Http(request="/", header={"Host": "me"}), users=1, iterations=1))
+        (head,) = other.heads
+        assert f"Host: 127.0.0.1:{other.port}\r\n".encode() in head
+
+
+def test_a_login_goes_on_where_a_redirect_stays() -> None:
+    server = CountingServer(lambda number: led(f"Location: {server.url}there")(number))
+    with server:
+        step = Http(request=server.url.replace("//", "//me:pass@"))
+        run(plan("", step, users=1, iterations=1))
+        assert [lines[1] for lines in lines_of(server)] == ["authorization: basic bwu6cgfzcw=="] * 2
+
+
+def test_a_place_with_a_space_is_found() -> None:
+    with CountingServer(led("Location: /a place")) as server:
+        run(plan(server.url, Http(request="/"), users=1, iterations=1))
+        assert lines_of(server)[1] == ["get /a%20place http/1.1"]
+
+
+def test_a_step_has_one_timeout_for_all_its_redirects() -> None:
+    def answers(number: int) -> bytes:
+        time.sleep(0.03)  # as a slow server does
+        return answer(302, b"", f"Location: /{number}")
+
+    with CountingServer(answers) as server:
+        made = plan(server.url, Http(request="/", timeout=0.4), users=1, iterations=1)
+        (failure,) = run(made).errors
+    assert failure.errno == Errno.TIMEOUT
+
+
+def test_what_was_sent_before_a_redirect_that_fails_is_counted() -> None:
+    with CountingServer(led("Location: http://127.0.0.1:1/")) as server:
+        result = run(plan(server.url, Http(request="/"), users=1, iterations=1))
+        (head,) = server.heads
+    assert result.counts.failed == 1
+    assert result.counts.bytes_sent == len(head) + 4
+
+
+@pytest.mark.parametrize("path", ["/a", "/${v}"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH"])
+def test_no_type_is_said_of_what_is_not_there(path: str, method: str) -> None:
+    with CountingServer(led("Location: /there", status=307)) as server:
+        step = Http(request=f"{method} {path}")
+        run(plan(server.url, step, variables={"v": "a"}, users=1, iterations=1))
+        start = f"{method} /%s http/1.1".lower()
+        assert lines_of(server) == [[start % "a"], [start % "there"]]
+
+
+@pytest.mark.parametrize("body", [None, "text"])
+def test_a_connection_field_is_sent_beside_variables(body: str | None) -> None:
+    with CountingServer() as server:
+        step = Http(request="POST /${v}", body=body, header={"Connection": "close", "X-A": "1"})
+        run(plan(server.url, step, variables={"v": "a"}, users=1, iterations=1))
+        (lines,) = lines_of(server)
+        assert "connection: close" in lines
 
 
 BODIES: dict[str, tuple[dict[str, Any], str, bytes]] = {

@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 import msgspec
 
 from ftcore.pattern import Pattern
-from ftcore.profile import Phases
+from ftcore.profile import MOMENT_NAMES, Phases
 from ftcore.visitor import Request, User, Visit
 from ftnet.body import form_encode
 from ftnet.header import header_lines
@@ -37,9 +37,16 @@ if TYPE_CHECKING:
 __all__ = ["HttpWork", "whole_url"]
 
 _HOPS: Final = 20
-_TOO_MANY_REDIRECTS, _INSECURE_REDIRECT, _BAD_REDIRECT = -3, -4, -5
+_TIMEOUT, _TOO_MANY_REDIRECTS, _INSECURE_REDIRECT, _BAD_REDIRECT = -2, -3, -4, -5
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 _GIVEN: Final[dict[str, Any]] = {"enableQuic": False, "enableHttp2": None, "enableProfile": True}
+_QUEUED, _ENDED = map(MOMENT_NAMES.index, ("queue_start", "ended"))
+#: Fields that describe a body, and go with it; those that a stranger must not see.
+_OF_BODY: Final = frozenset(
+    ("content-type", "content-encoding", "content-language", "content-location")
+)
+_PRIVATE: Final = frozenset(("authorization", "cookie", "host"))
+_NO_TYPE: Final = b"content-type:"  # libcurl's word for: not even its own one
 _encode_json: Final = msgspec.json.Encoder().encode
 _Header = dict[str, templates.Template]
 
@@ -61,6 +68,11 @@ class Hop(Visit):
         phases.follow(self.before)
         super()._succeeded(status, raw, body, phases, charset)
 
+    def _failed(self, outcome: int, phases: Phases | None, os_errno: int, detail: str) -> None:
+        if phases is not None:
+            phases.follow(self.before)
+        super()._failed(outcome, phases, os_errno, detail)
+
 
 class HttpWork(Request):
     """A request over HTTP."""
@@ -71,6 +83,7 @@ class HttpWork(Request):
         "_header",
         "_lines",
         "_method",
+        "_typeless",
         "_url",
         "_with_body",
     )
@@ -87,15 +100,18 @@ class HttpWork(Request):
         self._follow = step.follow
         self._with_body = self.content is not None or self._method in ("POST", "PUT")
         header = plan.header_with(step.header)
-        if content_type and not any(one.lower() == "content-type" for one in header):
+        typed = any(one.lower() == "content-type" for one in header)
+        if content_type and not typed:
             header["Content-Type"] = content_type
+        self._typeless = self._with_body and not (content_type or typed)
         self._header: _Header = {key: templates.compile(text) for key, text in header.items()}
         self._lines: tuple[bytes, ...] = ()
         if self._url.static and all(one.static for one in self._header.values()):
-            self._lines = _lines(self._header, {})
+            self._lines = self._lines_of(self._header, {})
             self.made = self._fresh(prepare_url(self._url.render({}), name), self._lines)
         else:
-            self.pattern = _pattern_of(self._url, self._header, self._fresh)
+            if not self._typeless:
+                self.pattern = _pattern_of(self._url, self._header, self._fresh)
 
     def vary(self, user: User) -> Template:
         """For this user: with its variables, and its cookies."""
@@ -103,7 +119,7 @@ class HttpWork(Request):
         if self.made is not None:
             return self._with_jar(user, self.made, jar.header(self.made.url))
         url = prepare_url(self._url.render(variables), self.name)
-        lines = _lines(self._header, variables)
+        lines = self._lines_of(self._header, variables)
         if jar and (cookie := jar.header(url)):
             lines = _with_cookie(lines, cookie)
         return self._fresh(url, lines)
@@ -117,6 +133,10 @@ class HttpWork(Request):
             made = self._fresh(plain.url, _with_cookie(self._lines, cookie))
             known = user.made[self] = cookie, made
         return known[1]
+
+    def _lines_of(self, header: _Header, variables: Mapping[str, Any]) -> tuple[bytes, ...]:
+        lines = _header_lines({key: one.render(variables) for key, one in header.items()})
+        return (*lines, _NO_TYPE) if self._typeless else lines
 
     def _fresh(self, url: str, lines: tuple[bytes, ...]) -> Template:
         return self._new(url, self._method, lines, self._with_body)
@@ -145,13 +165,16 @@ class HttpWork(Request):
         hops = before.hops if isinstance(before, Hop) else 0
         outcome, detail, url = 0, "", ""
         try:
-            url = prepare_url(urljoin(before.url, target), self.name)
+            url = prepare_url(_led_to(before.url, target), self.name)
         except ValueError as error:
             outcome, detail = _BAD_REDIRECT, str(error)
         if hops == _HOPS:
             outcome = _TOO_MANY_REDIRECTS
         elif before.url.startswith("https:") and url.startswith("http:"):
             outcome, detail = _INSECURE_REDIRECT, url
+        left = self.timeout - phases.span(_QUEUED, _ENDED)
+        if not outcome and left <= 0:
+            outcome = _TIMEOUT
         if outcome:
             user.failed(self, outcome, 0, detail, phases, due)
             return
@@ -171,14 +194,14 @@ class HttpWork(Request):
         made = self._new(url, method, lines, with_body)
         body = self.content(user.variables) if with_body and self.content is not None else None
         user.under_way = hop
-        hop.start(self.pool, made, body, self.timeout)
+        hop.start(self.pool, made, body, left)
 
     def _lines_of_hop(self, hop: Hop, url: str) -> tuple[bytes, ...]:
-        left = set() if hop.with_body else {"content-type"}
+        left = frozenset() if hop.with_body else _OF_BODY
         if hop.estranged:
-            left |= {"authorization", "cookie"}
+            left |= _PRIVATE
         header = {key: one for key, one in self._header.items() if key.lower() not in left}
-        lines = _lines(header, hop.user.variables)
+        lines = self._lines_of(header, hop.user.variables)
         jar = hop.user.jar
         cookie = jar.header(url) if jar else ""
         return _with_cookie(lines, cookie) if cookie else lines
@@ -192,8 +215,10 @@ def _pattern_of(
     try:
         marked = prepare_url(url.marked(marks))
         in_url = len(marks)
-        lines = header_lines({key: one.marked(marks) for key, one in header.items()})[0]
+        lines = _header_lines({key: one.marked(marks) for key, one in header.items()})
     except ValueError:
+        return None
+    if any(_is_apart(line) for line in lines):
         return None
     made = fresh(marked, lines)
     text = made.asked.decode("latin-1")
@@ -211,6 +236,21 @@ def _pattern_of(
     )
 
 
+def _is_apart(line: bytes) -> bool:
+    """Whether a header block does not have it among the caller's own, the last ones."""
+    return line.partition(b":")[0].lower() in (b"host", b"connection")
+
+
+def _led_to(url: str, target: str) -> str:
+    """Where a redirect leads; a login goes on to the same origin."""
+    there = urljoin(url, target.replace(" ", "%20"))
+    login, at_sign, _ = url.partition("://")[2].partition("/")[0].rpartition("@")
+    scheme, _, rest = there.partition("://")
+    if at_sign and _origin(there) == _origin(url) and "@" not in rest.partition("/")[0]:
+        return f"{scheme}://{login}@{rest}"
+    return there
+
+
 def _origin(url: str) -> tuple[str, str]:
     return url.partition("://")[0], authority_of(url).lower()
 
@@ -224,8 +264,8 @@ def _around(text: str, marks: list[str]) -> tuple[bytes, ...]:
     return tuple([piece.encode("latin-1") for piece in (*pieces, text)])
 
 
-def _lines(header: _Header, variables: Mapping[str, Any]) -> tuple[bytes, ...]:
-    return header_lines({key: one.render(variables) for key, one in header.items()})[0]
+def _header_lines(header: Mapping[str, str]) -> tuple[bytes, ...]:
+    return header_lines(header, default_json=False)[0]
 
 
 def _with_cookie(lines: tuple[bytes, ...], cookie: str) -> tuple[bytes, ...]:
