@@ -99,6 +99,35 @@ def test_a_websocket_opens_sends_expects_and_closes(sockets: Any) -> None:
     eventually(lambda: [peer.code for peer in sockets.peers] == [3001] * 6, "their close frames")
 
 
+@pytest.mark.parametrize("text", ["plain", "müß 😀"])
+def test_bytes_are_counted_and_named_closes(sockets: Any, text: str) -> None:
+    with AwkwardServer(echo) as server:
+        closes = [Action(close=True, name="bye") for _ in range(3)]
+        acts = (Action(send=text), Action(receive=len(text.encode())), *closes[:2])
+        address = f"127.0.0.1:{server.port}"
+        web = WebSocket(
+            name="web",
+            websocket=sockets.url + "/",
+            actions=(Action(send=text), Action(receive=True), closes[2]),
+        )
+        result = once("", Tcp(name="tcp", tcp=address, actions=acts), web, iterations=3)
+    assert not result.errors
+    for name in ("tcp", "web"):
+        counts = result.steps[name].counts
+        assert counts.bytes_sent == counts.bytes_received == 3 * len(text.encode())
+    for name in ("tcp: bye", "tcp: bye 2", "web: bye"):
+        assert result.steps[name].counts.completed == 3
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_a_port_that_is_none_is_the_plans_fault(kind: str) -> None:
+    place = "127.0.0.1:${port}"
+    step = Tcp(tcp=place) if kind == "tcp" else Udp(udp=place)
+    (failure,) = once("", step, variables={"port": 99999}).errors
+    assert failure.cause.name == "FT_PLAN"
+    assert "got 99999" in failure.cause.text
+
+
 def test_a_message_that_is_not_the_expected_one_is_wrong(sockets: Any) -> None:
     step = WebSocket(
         name="chat",
@@ -239,6 +268,14 @@ def breaks(user):
 def strange(user):
     return 5
 
+def thinks(user):
+    yield {"name": "first", "request": "/echo?1", "think": 0.3}
+    user.variables["seen"] = yield {"name": "never", "request": "/echo?2", "when": "${no}"}
+    yield {"name": "last", "request": "/echo?3-${seen}"}
+
+def asks_when(user):
+    yield {"request": "/echo", "when": "${nothing}"}
+
 def counts(user):
     for n in range(7):
         yield {"name": "item", "request": f"/echo?{user.iteration}-{n}", "on_fail": "continue",
@@ -269,6 +306,20 @@ def test_a_generator_gets_the_answer_to_each_step(shop: Shop, folder: str) -> No
     assert result.steps["walk: item"].counts.completed == 2
     assert result.steps["walk"].counts.completed == 1
     assert result.wrong == 0
+
+
+def test_a_step_that_is_made_up_may_think_and_is_left_out_when_it_is_not_wanted(
+    shop: Shop, folder: str
+) -> None:
+    step = Python(name="py", python="steps.py:thinks")
+    result = once(shop.url, step, variables={"no": ""}, folder=folder)
+    assert shop.paths() == ["/echo?1", "/echo?3-"]
+    assert result.duration - result.steps["py"].service.max / 1e9 >= 0.29
+    assert result.steps["py: never"].counts.scheduled == 0
+    (failure,) = once(
+        shop.url, Python(name="py", python="steps.py:asks_when"), folder=folder
+    ).errors
+    assert "nothing is not defined" in failure.cause.text
 
 
 def test_steps_of_one_name_are_counted_together_however_many_there_are(

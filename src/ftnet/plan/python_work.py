@@ -107,30 +107,50 @@ class Guide:
         self._user = user
         self._due = due
         self._began = clock()
+        self._think: float | tuple[float, float] = 0.0  # after the step under way
         self._steps: Generator[Any, Answer | None, Any] | None = None
 
     def follow(self, steps: Generator[Any, Any, Any]) -> None:
         """Carries out what it yields."""
         self._steps = steps
         self._user.guide = self
-        self.went_on(None, clock(), False)
+        self._next(None, clock())
 
     def went_on(self, answer: Answer | None, at: int, stop: bool) -> None:
         """The last step is over: the next one, or the end."""
-        user, steps = self._user, self._steps
-        assert steps is not None
+        if stop:
+            self._give_up(at)
+        elif self._think:
+            self._user.under_way = None
+            share = self._user.share
+            time = share.drawn(self._think)
+            self._due, self._began = self._due + time, self._began + time  # which is none of its
+            share.later(at + time, lambda then: self._next(answer, then))
+        else:
+            self._next(answer, at)
+
+    def _give_up(self, at: int) -> None:
+        assert self._steps is not None
         try:
-            if stop:
-                steps.close()
-                self.end(at, None, stop=True)
-                return
-            step = steps.send(answer)
-            work = self.work.work_of(step)
+            self._steps.close()
+        except Exception as error:  # whatever it does
+            self.fail(error)
+        else:
+            self.end(at, None, stop=True)
+
+    def _next(self, answer: Answer | None, at: int) -> None:
+        user = self._user
+        assert self._steps is not None
+        try:
+            work = self.work.work_of(self._steps.send(answer))
+            while work.when is not None and not work.when(user.variables):
+                work = self.work.work_of(self._steps.send(None))
         except StopIteration:
             self.end(at, None)
         except Exception as error:  # whatever it does
             self.fail(error)
         else:
+            self._think = work.think
             user.guided(work, at)
 
     def end(self, at: int | None, _: None, *, stop: bool = False) -> None:

@@ -164,7 +164,7 @@ class Talk:
         """A message, or a part of a stream, came in."""
         if self.over:
             return
-        self.received += len(event)
+        self.received += _bytes_of(event)
         self._inbox.append(event)
         act = self.work.acts[self._at] if 0 <= self._at < len(self.work.acts) else None
         if act is not None and act.receives and self._limit and not self._closing:
@@ -178,6 +178,8 @@ class Talk:
         if self._closing:
             self._closing = False
             self.socket = None
+            if self._at < len(self.work.acts):
+                self._note(self.work.acts[self._at], self._act_began)
             self.go_on()
         elif self._at < len(self.work.acts):
             self.socket = None
@@ -187,7 +189,9 @@ class Talk:
         """The socket failed."""
         cause = error.cause
         code = cause.code if cause is not None and cause.code > 0 else 0
-        if not code:
+        if error.errno == Errno.ARGUMENT:
+            code = self.user.plan_fault
+        elif not code:
             code = _CODES.get(error.errno, _REFUSED)
         text = cause.text if cause is not None else error.errMsg
         self.fail(code, 0 if cause is None else cause.os_errno, text)
@@ -219,7 +223,7 @@ class Talk:
             raise ValueError("the socket is closed already")
         if act.send is not None:
             data = act.send(self.user.variables)
-            self.sent += len(data)
+            self.sent += _bytes_of(data)
             self._since = clock()
             self.send(data)
             self._note(act, self._act_began)
@@ -229,6 +233,8 @@ class Talk:
         elif self.socket is not None:
             self._close(act.code, act.within)
             return False
+        else:
+            self._note(act, self._act_began)
         return True
 
     def _close(self, code: int, within: float) -> None:
@@ -323,6 +329,11 @@ class Talk:
             self._finish()
 
     status = 0  #: of HTTP
+
+
+def _bytes_of(data: Any) -> int:
+    """How many they are; of a text in UTF-8."""
+    return len(data.encode()) if isinstance(data, str) and not data.isascii() else len(data)
 
 
 #: What failures of sockets are among those of requests.
