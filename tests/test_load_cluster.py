@@ -248,6 +248,14 @@ def test_what_can_not_be_is_refused_before_anything_is_sent(
     with CountingServer() as server:
         with pytest.raises(ClusterError, match="3 workers need 3 connections"):
             three.run(server.url, requests=5, connections=2)
+        step = (Http(request="/"),)
+        one = Scenario(name="one", step=step, load=Load(users=2, iterations=9))
+        with pytest.raises(ClusterError, match="3 workers need 3 users of one at least"):
+            three.run(Plan(base_url=server.url, load=Load(users=1), scenario=(one,)))
+        all_users = Scenario(name="all", step=step)
+        plan = Plan(base_url=server.url, load=Load(users=1), scenario=(all_users,))
+        with pytest.raises(ClusterError, match="3 workers need 3 users at least"):
+            three.run(plan)
         run = three.start(server.url, rate=10, duration=60, connections=3, trust_env=False)
         with pytest.raises(ClusterError, match="worker . at .*: it carries out another run"):
             three.run(server.url, requests=5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from tests import datagrams
 from tests.loads import LIMIT
 from tests.plans import balanced, plan, run
 from tests.servers.awkward import AwkwardServer, Peer, eventually
+from tests.servers.counting import OK, CountingServer, answer
 from tests.servers.shop import Shop
+from tests.servers.websocket import serving
 from tests.tcp_sockets import echo
 
 
@@ -69,6 +72,51 @@ def test_a_download_that_fails_is_counted(server: Any) -> None:
     result = once("http://127.0.0.1:1", Download(name="down", download="/x"))
     assert [one.errno for one in result.errors] == [Errno.CONNECT]
     assert result.steps["down"].counts.failed == 1
+
+
+def cookies_of(server: CountingServer) -> list[tuple[str, str]]:
+    """Method and cookies of each request."""
+    out = []
+    for head in server.heads.elements():
+        first, *lines = head.decode().split("\r\n")
+        got = [line[8:] for line in lines if line.lower().startswith("cookie: ")]
+        out.append((first.partition(" ")[0], *got))
+    return out
+
+
+def test_uploads_and_downloads_keep_cookies_and_send_them(tmp_path: Path) -> None:
+    (tmp_path / "cat.txt").write_text("meow")
+    own = {"Cookie": "own=1"}
+    with CountingServer(lambda number: answer(200, b"ok", f"Set-Cookie: c{number}=1")) as server:
+        steps = (
+            Download(download="/"),
+            Upload(upload="/", file="cat.txt", header=own),
+            Http(request="PUT /"),
+        )
+        once(server.url, *steps, folder=str(tmp_path))
+        assert cookies_of(server) == [
+            ("GET",),
+            ("POST", "own=1; c0=1"),
+            ("PUT", "c0=1; c1=1"),
+        ]
+
+
+def test_a_redirects_cookie_is_not_taken_for_the_first_hosts() -> None:
+    there = answer(200, b"ok", "Set-Cookie: there=1")
+    with CountingServer(lambda number: there) as other:
+        leaving = answer(302, b"", f"Location: {other.url}")
+        with CountingServer(lambda number: leaving if not number else OK) as server:
+            once(server.url, Download(download="/"), Http(request="PUT /"))
+            assert cookies_of(server) == [("GET",), ("PUT",)]
+
+
+def test_the_plans_content_type_is_not_a_forms(forms: Any, tmp_path: Path) -> None:
+    (tmp_path / "cat.txt").write_text("meow")
+    step = Upload(upload="/post", file="cat.txt", expect={"json:$.files.file": "meow"})
+    header = {"content-type": "application/json"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not once(forms.http, step, folder=str(tmp_path), header=header).wrong
 
 
 # --- WebSocket --------------------------------------------------------------------------------
@@ -126,6 +174,21 @@ def test_a_port_that_is_none_is_the_plans_fault(kind: str) -> None:
     (failure,) = once("", step, variables={"port": 99999}).errors
     assert failure.cause.name == "FT_PLAN"
     assert "got 99999" in failure.cause.text
+
+
+def test_a_websocket_keeps_cookies_and_sends_them_beside_its_own(socket_loop: Any) -> None:
+    def baked(_: Any, request: Any, response: Any) -> None:
+        response.headers["Set-Cookie"] = "w=1"
+
+    with serving(socket_loop, process_response=baked) as server:
+        step = WebSocket(
+            websocket=server.url + "/told",
+            header={"Cookie": "own=1"},
+            actions=(Action(receive=True, extract={"told": "body"}), Action(close=True)),
+        )
+        once("", step, iterations=2)
+        sent = [peer.header.get_all("Cookie") for peer in server.peers]
+    assert sent == [["own=1"], ["own=1; w=1"]]
 
 
 def test_a_message_that_is_not_the_expected_one_is_wrong(sockets: Any) -> None:

@@ -392,12 +392,7 @@ class ClusterShare:
         known = await self._cluster.known()
         names = sorted((name, address) for address, name in known.items())
         self._members = [_Member(address, name, i) for i, (name, address) in enumerate(names)]
-        shares = len(self._members) * self._options.workers
-        if shares > self._options.connections:
-            raise ClusterError(
-                f"{len(self._members)} workers need {shares} connections at least, one for each"
-                f" thread, and there are to be {self._options.connections}"
-            )
+        self._check_share()
         packed, files = pack(self._options)
         await self._each(self._greet)
         for member in self._members:  # one after the other: none waits for another's answer
@@ -410,6 +405,22 @@ class ClusterShare:
         except BaseException:
             await self._leave()
             raise
+
+    def _check_share(self) -> None:
+        """ClusterError: there are too few connections, or users of a scenario, to share."""
+        workers = len(self._members)
+        shares, plan = workers * self._options.workers, self._options.plan
+        most = [("connections", "", self._options.connections)]
+        if plan is not None:
+            own = [one for one in plan.scenario if one.load is not None]
+            most = [("users", "", self._options.connections)] * (len(own) < len(plan.scenario))
+            most += [("users", f" of {one.name}", one.load.users) for one in own if one.load]
+        for what, whose, count in most:
+            if shares > count:
+                raise ClusterError(
+                    f"{workers} workers need {shares} {what}{whose} at least, one for each"
+                    f" thread, and there are to be {count}"
+                )
 
     async def _each(self, what: Callable[[_Member], Coroutine[Any, Any, object]]) -> None:
         """Of all at once. ClusterError: one can't, or does not want to."""

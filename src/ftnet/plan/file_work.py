@@ -7,14 +7,17 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcore.profile import Phases
+from ftcore.profile import MOMENT_NAMES, Phases
 from ftnet.download import DownloadTask
 from ftnet.plan import template as templates
 from ftnet.plan.answers import Answer
+from ftnet.plan.jar import with_cookie
 from ftnet.plan.model import Download, Upload
 from ftnet.plan.urls import whole_url
 from ftnet.plan.work import Work, prepare
+from ftnet.results import Headers
 from ftnet.upload import UploadTask
+from ftnet.url import prepare_url
 
 if TYPE_CHECKING:
     from ftcore.buffers import Chunk
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from ftnet.plan.share import Workshop
 
 __all__ = ["DownloadWork", "UploadWork"]
+
+_REDIRECTED = MOMENT_NAMES.index("redirect_start")
 
 
 class _Moved:
@@ -33,23 +38,32 @@ class _Moved:
     _user: User
     _work: Work
     _due: int
+    _url: str
+
+    def _keep_cookies(self, raw: bytes, phases: Phases) -> None:
+        """Those of an answer from where the step went; a redirect's are nobody's here."""
+        jar = self._user.jar
+        if jar is not None and not phases.at(_REDIRECTED):
+            jar.take(self._url, Headers(raw).set_cookies)
+            self._user.has_cookies = bool(jar)
 
     def _failed(self, outcome: int, phases: Phases | None, os_errno: int, detail: str) -> None:
         self._user.failed(self._work, outcome, os_errno, detail, phases, self._due)
 
 
 class _Uploading(_Moved, UploadTask):
-    __slots__ = ("_due", "_user", "_work")
+    __slots__ = ("_due", "_url", "_user", "_work")
 
     def _succeeded(
         self, status: int, raw: bytes, body: Chunk | None, phases: Phases | None, charset: bool
     ) -> None:
         assert phases is not None
+        self._keep_cookies(raw, phases)
         self._user.answered(self._work, Answer(status, raw, body, charset), phases, self._due)
 
 
 class _Downloading(_Moved, DownloadTask):
-    __slots__ = ("_due", "_user", "_work")
+    __slots__ = ("_due", "_url", "_user", "_work")
 
     def _failed(self, outcome: int, phases: Phases | None, os_errno: int, detail: str) -> None:
         assert self.part is not None
@@ -61,6 +75,7 @@ class _Downloading(_Moved, DownloadTask):
     ) -> None:
         assert phases is not None
         assert self.part is not None
+        self._keep_cookies(raw, phases)
         file = _File(self.context[1].target, self.part.length)
         try:
             self.part.publish(file.path, False)
@@ -100,12 +115,12 @@ class _FileWork(Work):
         self._header = {key: templates.compile(text) for key, text in header.items()}
         self._timeout = shop.timeout(step) * 1000.0
 
-    def _asked(self, user: User) -> dict[str, Any]:
-        url = self._url.render(user.variables)
+    def _asked(self, user: User, task: _Moved, due: int) -> dict[str, Any]:
+        url = prepare_url(self._url.render(user.variables), self.name)
+        task._user, task._work, task._due, task._url = user, self, due, url
         header = {key: one.render(user.variables) for key, one in self._header.items()}
-        cookie = user.jar.header(url) if user.jar else ""
-        if cookie and not any(key.lower() == "cookie" for key in header):
-            header["cookie"] = cookie
+        if user.jar:
+            header = with_cookie(header, user.jar.header(url))
         return {"url": url, "header": header or None, "timeout": self._timeout}
 
 
@@ -116,6 +131,9 @@ class UploadWork(_FileWork):
 
     def __init__(self, step: Upload, name: str, shop: Workshop) -> None:
         super().__init__(step, step.upload, name, shop)
+        for field in [one for one in self._header if one.lower() == "content-type"]:
+            if field not in step.header:  # the plan's, which is not of a form
+                del self._header[field]
         self._path = os.fspath(shop.path(step.file))
         self._field = step.field
         self._form = templates.compile_value(dict(step.form))
@@ -124,9 +142,8 @@ class UploadWork(_FileWork):
         from ftnet.upload import upload
 
         task = _Uploading()
-        task._user, task._work, task._due = user, self, due
         form = self._form.render(user.variables)
-        given = {**self._asked(user), "filePath": self._path, "name": self._field}
+        given = {**self._asked(user, task, due), "filePath": self._path, "name": self._field}
         user.under_way = task
         upload(self._client, None, {**given, "formData": form or None}, task)
 
@@ -144,8 +161,8 @@ class DownloadWork(_FileWork):
         from ftnet.download import download
 
         task = _Downloading()
-        task._user, task._work, task._due = user, self, due
+        asked = self._asked(user, task, due)
         handle, path = tempfile.mkstemp(prefix="ftnet-", dir=self._folder())
         os.close(handle)
         user.under_way = task
-        download(self._client, None, {**self._asked(user), "filePath": path}, task)
+        download(self._client, None, {**asked, "filePath": path}, task)

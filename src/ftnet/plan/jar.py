@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-__all__ = ["Jar"]
+__all__ = ["Jar", "with_cookie"]
 
 
 class _Cookie(NamedTuple):
@@ -86,6 +86,14 @@ class Jar:
         self._known.clear()
         every = self._cookies.values()
         self._plain = all(one.path == "/" and one.expires == _NEVER for one in every)
+
+
+def with_cookie(header: dict[str, str], cookie: str) -> dict[str, str]:
+    """The header with a Cookie field of a jar, behind the one that it has, or without for ""."""
+    own = [name for name in header if name.lower() == "cookie"]
+    if not cookie or not own:
+        return {**header, "cookie": cookie} if cookie else header
+    return {**header, own[0]: f"{header[own[0]]}; {cookie}"}
 
 
 def _within(host: str, domain: str) -> bool:

@@ -16,6 +16,7 @@ from ftcore.profile import MOMENT_NAMES, Phases
 from ftnet.errors import Errno, FtError
 from ftnet.plan import template as templates
 from ftnet.plan.answers import Answer
+from ftnet.plan.jar import with_cookie
 from ftnet.plan.model import Action, Socket, Tcp, Udp, WebSocket
 from ftnet.plan.urls import for_websocket, whole_url
 from ftnet.plan.work import Work, prepare
@@ -366,8 +367,9 @@ class WebSocketTalk(Talk):
         assert isinstance(step, WebSocket)
         variables = self.user.variables
         header = {k: templates.compile(v).render(variables) for k, v in step.header.items()}
-        if self.user.jar and (cookie := self.user.jar.header(f"http{place[2:]}")):
-            header["cookie"] = cookie
+        self._page = f"http{place[2:]}"  # whose cookies they are
+        if self.user.jar:
+            header = with_cookie(header, self.user.jar.header(self._page))
         self.socket = self.work.client.connectSocket(
             url=place,
             header=header or None,
@@ -386,6 +388,9 @@ class WebSocketTalk(Talk):
 
     def opened(self, event: Any = None) -> None:
         self._phases = event.profile._phases
+        if self.user.jar is not None:
+            self.user.jar.take(self._page, event.header.set_cookies)
+            self.user.has_cookies = bool(self.user.jar)
         super().opened()
 
     def send(self, data: str | bytes) -> None:
