@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftnet.plan import Plan, data
+from ftnet.plan import Plan, PlanError, convert, data
 from ftnet.plan.data import Exhausted, FeedError, Feeds, open_rows
 from ftnet.plan.model import Feed
 
@@ -89,6 +89,41 @@ def test_both_ways_to_read_give_what_was_written(table: list[list[str]]) -> None
         path.write_text(out.getvalue(), newline="")
         for kind in (data._Few, data._Many):
             assert all_of(kind(str(path), "", ",")) == want
+
+
+def test_a_quote_within_a_field_is_a_quote(tmp_path: Path, size: str) -> None:
+    fields = ['5" pipe', '"6"" x', "7", "multi\nline", 'a "b', '8"']
+    lines = ['5" pipe,1', '"""6"""" x",2', "7,3", '"multi\nline",4', 'a "b,5', '8",6', ""]
+    (tmp_path / "a.csv").write_text("\n".join(["a,b", *lines]))
+    rows = all_of(open_rows(str(tmp_path / "a.csv")))
+    assert [row["a"] for row in rows] == fields
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "line"),
+    [
+        ("u.csv", b"a,b\n1,2\n3\n", 3),
+        ("u.csv", b'"a"x,b\n1,2\n', 1),
+        ("u.csv", b"a,b\n1,2\n3,\xff\n", 3),
+        ("u.csv", "a,b\n".encode("utf-16"), 1),
+        ("u.jsonl", b'{"a": 1}\n\n{"a"}\n', 3),
+        ("u.csv", b'\xef\xbb\xbf"a,1",b\n1,2\n', 0),
+        ("u.jsonl", b'\xef\xbb\xbf{"a": 1}\n\n', 0),
+    ],
+)
+def test_every_row_is_looked_at_before_a_plan_is_carried_out(
+    tmp_path: Path, size: str, file: str, content: bytes, line: int
+) -> None:
+    (tmp_path / file).write_bytes(content)
+    given = {
+        "data": {"u": {"file": file}},
+        "scenario": [{"name": "all", "step": [{"request": "http://h/"}]}],
+    }
+    if not line:
+        assert convert(given, str(tmp_path)).data
+        return
+    with pytest.raises(PlanError, match=f"data.u.file: {file}: line {line}: "):
+        convert(given, str(tmp_path))
 
 
 def test_shares_have_every_row_once(tmp_path: Path, size: str) -> None:
@@ -173,6 +208,7 @@ def test_says_what_is_wrong_with_a_file(
         ("u.csv", b'a,b\n1,"2\n3"\n4,"5"6\n', "u.csv:4: ',' expected after '\"'"),
         ("u.csv", b"a,b\n1,2\n3,\xff\n", "u.csv:3: "),
         ("u.jsonl", b'{"a": 1}\n{"a" 2}\n', "u.jsonl:2: is no JSON: "),
+        ("u.jsonl", b'{"a": ' + b"[" * 20000, "u.jsonl:1: is no JSON: maximum recursion"),
         ("u.jsonl", b'{"a": 1}\n[3]\n', "u.jsonl:2: must be an object, got '[3]'"),
     ],
 )

@@ -110,6 +110,9 @@ class Rows(Sized):
     columns: frozenset[str] | None  #: of any row; None where only reading all of them would tell
     even: bool  #: whether all rows are known to have the same columns
 
+    def check(self) -> None:
+        """FeedError: a row is wrong that was not decoded yet."""
+
 
 def open_rows(path: str, prefix: str = "") -> Rows:
     """The rows of a file, `prefix` before names of columns; FeedError says what is wrong."""
@@ -137,9 +140,9 @@ class _Few(Rows):
         with open(path, "rb") as file:
             content = file.read()
         if delimiter:
-            self._rows = list(_csv_rows(path, content, prefix, delimiter))
+            self._rows = list(_csv_rows(path, _lines(path, content), prefix, delimiter))
         else:
-            self._rows = list(_json_rows(path, content, prefix))
+            self._rows = list(_json_rows(path, content.split(b"\n"), prefix))
         if not self._rows:
             raise FeedError(path, 0, "has no rows")
         self.row = self._rows.__getitem__
@@ -159,17 +162,28 @@ class _Many(Rows):
         self._delimiter = delimiter
         with open(path, "rb") as file:
             self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._places = array("Q", _places(path, self._content, quoted=bool(delimiter)))
+        self._places = array("Q", _places(path, self._content, delimiter.encode()))
         self._names: list[str] = []
         self.row, self.columns, self.even = self._decode, None, bool(delimiter)
         if delimiter and self._places:
-            self._names = _names(path, prefix, self._fields(self._places.pop(0)))
+            self._names = self._header(self._places.pop(0))
             self.columns = frozenset(self._names)
         if not self._places:
             raise FeedError(path, 0, "has no rows")
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def check(self) -> None:
+        self._content.seek(len(_BOM) if self._content[: len(_BOM)] == _BOM else 0)
+        lines = iter(self._content.readline, b"")
+        if self._delimiter:
+            texts = _texts(self._path, lines)
+            rows = _csv_rows(self._path, texts, self._prefix, self._delimiter)
+        else:
+            rows = _json_rows(self._path, lines, self._prefix)
+        for _ in rows:
+            pass
 
     def _decode(self, at: int) -> _Row:
         start = self._places[at]
@@ -180,14 +194,23 @@ class _Many(Rows):
         except (csv.Error, ValueError) as error:
             raise FeedError(self._path, self._line(start), str(error)) from None
 
+    def _header(self, start: int) -> list[str]:
+        try:
+            return _names(self._path, self._prefix, self._fields(start))
+        except FeedError:
+            raise
+        except (csv.Error, ValueError) as error:
+            raise FeedError(self._path, self._line(start), str(error)) from None
+
     def _record(self, start: int) -> bytes:
         """From `start` to the end of the record, which may hold line breaks in quotes."""
-        content, quoted = self._content, bool(self._delimiter)
-        end = start
+        content, delimiter = self._content, self._delimiter.encode()
+        end, inside = start, False
         while True:
-            end = content.find(b"\n", end) + 1 or len(content)
-            record = content[start:end]
-            if end == len(content) or not quoted or record.count(b'"') % 2 == 0:
+            begun, end = end, content.find(b"\n", end) + 1 or len(content)
+            inside = _quotes(content[begun:end], delimiter, inside)
+            if not inside or end == len(content):
+                record = content[start:end]
                 return record if start else record.removeprefix(_BOM)
 
     def _fields(self, start: int) -> list[str]:
@@ -203,14 +226,13 @@ class _Many(Rows):
         return 1 + sum(part.count(b"\n") for part in parts)
 
 
-def _places(path: str, content: mmap.mmap, *, quoted: bool) -> Iterator[int]:
+def _places(path: str, content: mmap.mmap, delimiter: bytes) -> Iterator[int]:
     """Where records begin that are not empty."""
     start = at = 0
     inside = False  # of quotes
     for line in iter(content.readline, b""):
         at += len(line)
-        if quoted and line.count(b'"') % 2:
-            inside = not inside
+        inside = _quotes(line, delimiter, inside)
         if inside:
             continue
         if line.strip() or at - start > len(line):
@@ -220,11 +242,33 @@ def _places(path: str, content: mmap.mmap, *, quoted: bool) -> Iterator[int]:
         raise FeedError(path, 0, "a quote is not closed")
 
 
+def _quotes(line: bytes, delimiter: bytes, inside: bool) -> bool:
+    """Whether quotes are open behind a line; `inside`: they are before it."""
+    if not delimiter or line.count(b'"') % 2 == 0:
+        return inside
+    if inside:
+        return False
+    at = 0
+    while line[at : at + 1] != b'"' or (at := _closed(line, at)):
+        at = line.find(delimiter, at) + 1
+        if not at:
+            return False
+    return True
+
+
+def _closed(line: bytes, at: int) -> int:
+    """The place behind the quotes that begin at `at`; 0: they are not closed."""
+    while at := line.find(b'"', at + 1) + 1:
+        if line[at : at + 1] != b'"':
+            return at
+    return 0
+
+
 # --- records ----------------------------------------------------------------------------------
 
 
-def _csv_rows(path: str, content: bytes, prefix: str, delimiter: str) -> Iterator[_Row]:
-    reader = csv.reader(_lines(_decoded(path, content)), delimiter=delimiter, strict=True)
+def _csv_rows(path: str, lines: Iterable[str], prefix: str, delimiter: str) -> Iterator[_Row]:
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     names: list[str] = []
     while True:
         try:
@@ -245,14 +289,19 @@ def _csv_rows(path: str, content: bytes, prefix: str, delimiter: str) -> Iterato
         yield row
 
 
-def _lines(text: str) -> Iterable[str]:
+def _texts(path: str, lines: Iterable[bytes]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            raise FeedError(path, number, str(error)) from None
+
+
+def _lines(path: str, content: bytes) -> Iterable[str]:
     """Lines with their ends; unlike `str.splitlines` by line feeds alone."""
-    return (f"{line}\n" for line in text.split("\n"))
-
-
-def _decoded(path: str, content: bytes) -> str:
     try:
-        return content.decode("utf-8-sig").removesuffix("\n")
+        text = content.decode("utf-8-sig").removesuffix("\n")
+        return (f"{line}\n" for line in text.split("\n"))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise FeedError(path, line, f"is no UTF-8: byte 0x{content[error.start]:02x}") from None
@@ -274,11 +323,12 @@ def _named(names: list[str], fields: list[str]) -> _Row:
     return dict(zip(names, fields, strict=True))
 
 
-def _json_rows(path: str, content: bytes, prefix: str) -> Iterator[_Row]:
-    for number, line in enumerate(content.removeprefix(_BOM).split(b"\n"), 1):
-        if line.strip():
+def _json_rows(path: str, lines: Iterable[bytes], prefix: str) -> Iterator[_Row]:
+    for number, line in enumerate(lines, 1):
+        record = line if number > 1 else line.removeprefix(_BOM)
+        if record.strip():
             try:
-                yield _object(line, prefix)
+                yield _object(record, prefix)
             except ValueError as error:
                 raise FeedError(path, number, str(error)) from None
 
@@ -286,7 +336,7 @@ def _json_rows(path: str, content: bytes, prefix: str) -> Iterator[_Row]:
 def _object(line: bytes, prefix: str) -> _Row:
     try:
         row = msgspec.json.decode(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"is no JSON: {error}") from None
     if not isinstance(row, dict):
         raise ValueError(f"must be an object, got {line.strip().decode()!r:.60}")

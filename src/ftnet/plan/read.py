@@ -201,7 +201,7 @@ class _Reader:
 
     def _open(self, name: str, feed: Feed, path: Path) -> None:
         try:
-            open_rows(os.path.join(self._place.folder, feed.file), f"{name}.")
+            open_rows(os.path.join(self._place.folder, feed.file), f"{name}.").check()
         except FeedError as error:
             line = f"line {error.line}: " if error.line else ""
             self._problems.add((*path, "file"), f"{feed.file}: {line}{error.reason}")
