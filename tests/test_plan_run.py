@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,6 +106,14 @@ def test_what_stands_around_the_values_stays_as_it_is() -> None:
         "X-A: 50% of ü a%41".encode("latin-1"),
         b"X-B: a%417 {}",
     ]
+
+
+def test_a_referer_is_sent() -> None:
+    with CountingServer() as server, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(plan(server.url, Http(request="/", header={"Referer": "http://from/"}), users=1,
+                 iterations=1))  # fmt: skip
+        assert lines_of(server) == [["get / http/1.1", "referer: http://from/"]]
 
 
 def test_without_cookies_none_is_sent_back(shop: Shop) -> None:

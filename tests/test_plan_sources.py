@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftnet import cli, plan
-from ftnet.plan import PlanError, curl, model, template
+from ftnet.plan import PlanError, curl, model, recorded, template
 from tests.servers.counting import CountingServer
 
 SHOP = "https://shop.example"
@@ -130,7 +130,7 @@ def test_a_browsers_har_becomes_a_plan(tmp_path: Path) -> None:
     made = plan.from_har(saved(tmp_path, "shop.har", document), left_out=left_out)
     is_accepted(made, tmp_path)
     assert (made.name, made.base_url) == ("shop", SHOP)
-    assert made.header == {"User-Agent": "Mozilla/5.0", "Accept": "*/*"}
+    assert made.header == {"User-Agent": "Mozilla/5.0", "Accept": "*/*", "Referer": SHOP}
     assert steps(made) == [
         model.Http(request="/"),
         model.Http(request="/app.js"),
@@ -257,7 +257,8 @@ def test_a_list_becomes_a_plan(tmp_path: Path) -> None:
         model.Http(request="/a?x=$${y}"),
         model.Http(request="POST /b"),
         model.Http(
-            request="POST /login?next=%2F", header={"accept": "application/json"},
+            request="POST /login?next=%2F",
+            header={"accept": "application/json", "referer": "http://h/"},
             json={"a": "it's é"}, follow=False,
         ),
         model.Http(
@@ -294,6 +295,11 @@ curl -F a=b http://h/
 curl -x p:1 http://h/
 curl -x q:1 http://h/
 ftp://h/
+curl "http://h/?$KEY"
+curl http://h/ -H "X: `id`"
+curl 'http://h/{a,b}'
+curl http://h/ -H @file
+curl http://h/ -F a=<file
 curl 'http://h/
 """
     found = wrong(plan.from_urls, saved(tmp_path, "u.txt", text)).replace(f"{tmp_path}/", "")
@@ -307,12 +313,89 @@ curl 'http://h/
         "u.txt:7: -F must have one NAME=@FILE among its fields, with POST",
         "u.txt:9: proxy is 'http://p:1' in a line before, and can't differ",
         "u.txt:10: has a wrong scheme, got 'ftp'; takes http or https",
-        "u.txt:11: a quote is not closed: 'http://h/",
+        "u.txt:11: $KEY is the shell's: write what it stands for",
+        "u.txt:12: ` is the shell's: write what it stands for",
+        "u.txt:13: curl makes several URLs of [] and {}: write each, or --globoff",
+        "u.txt:14: -H of a file is not supported",
+        "u.txt:15: -F NAME=<FILE is not supported",
+        "u.txt:16: a quote is not closed: 'http://h/",
     ]
     assert "has no requests" in wrong(plan.from_urls, saved(tmp_path, "u.txt", "# none\n"))
     assert "there is no file" in wrong(
         plan.from_urls, saved(tmp_path, "u.txt", "curl -d @gone http://h/")
     )
+
+
+CMD = (
+    ('curl ^"http://h/a?x=1^&y=^%^41^" ^\n -H ^"accept: */*^" ^\n'
+     ' --data-raw ^"^{^\\^"a^\\^":^\\^"^^^\n\n ^\\^"^}^"\n', '{"a":"^\n "}'),
+    ('curl.exe "http://h/a?x=1^&y=^%^41" ^\r\n -H "accept: */*" ^\r\n'
+     ' --data-raw "^{^\\^"a^\\^":1}"', '{"a":1}'),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "body"), CMD)
+def test_a_command_for_windows_is_read_as_its_shell_reads_it(
+    tmp_path: Path, command: str, body: str
+) -> None:
+    step, last = steps(plan.from_urls(saved(tmp_path, "u.txt", f"{command}\nhttp://h/b\n")))
+    assert step.request == "POST /a?x=1&y=%41"
+    assert (step.header["accept"], step.body) == ("*/*", body)
+    assert last.request == "/b"
+
+
+CURL: dict[str, dict[str, Any]] = {
+    "-H 'Accept: x/y' --json '{\"a\":1}'": {"header": {"Accept": "x/y"}, "json": {"a": 1}},
+    "-A one -H 'user-agent: two'": {"header": {"user-agent": "two"}},
+    "-u a:b -H 'Authorization: Bearer x'": {"header": {"Authorization": "Bearer x"}},
+    "-b a=1 -b 'b=2; c=3'": {"header": {"Cookie": "a=1; b=2; c=3"}},
+    "-H 'Cookie: a=1' -H 'cookie: b=2'": {"header": {"Cookie": "a=1; b=2"}},
+    "-H 'X-A: 1' -H 'x-a: 2'": {"header": {"X-A": "1, 2"}},
+    "-e http://from/": {"header": {"Referer": "http://from/"}},
+    "-H 'Content-Type: application/json; charset=utf-8' -d '[1]'": {
+        "header": {"Content-Type": "application/json; charset=utf-8"},
+        "json": [1],
+    },
+    "-H 'Content-Type: application/x-www-form-urlencoded; charset=utf-8' -d a=1": {
+        "header": {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
+        "form": {"a": "1"},
+    },
+    "-d a=%E9": {
+        "header": {"Content-Type": "application/x-www-form-urlencoded"},
+        "body": "a=%E9",
+    },
+}
+
+
+@pytest.mark.parametrize("options", CURL)
+def test_a_curl_command_is_sent_as_curl_sends_it(tmp_path: Path, options: str) -> None:
+    (step,) = steps(plan.from_urls(saved(tmp_path, "u.txt", f"curl http://h/ {options}")))
+    method = "POST " if {"body", "json", "form"} & CURL[options].keys() else ""
+    assert step == model.Http(request=f"{method}/", follow=False, **CURL[options])
+
+
+def test_a_login_in_a_url_is_kept(tmp_path: Path) -> None:
+    text = "curl http://me%40x:p@h/\ncurl -u a:b http://me:p@h/\nhttp://me@h/\n"
+    sent = [
+        step.header["Authorization"] for step in steps(plan.from_urls(saved(tmp_path, "u", text)))
+    ]
+    assert sent == [recorded.basic(login) for login in ("me@x:p", "a:b", "me:")]
+
+
+def test_a_url_of_curl_is_one(tmp_path: Path) -> None:
+    text = "curl 'http://h/\\[1\\]' 'http://[::1]/a'\ncurl -g 'http://h/[1-3]{a}'\n"
+    found = steps(plan.from_urls(saved(tmp_path, "u.txt", text)))
+    assert [step.request for step in found] == ["/[1]", "http://[::1]/a", "/[1-3]{a}"]
+
+
+def test_repeated_fields_of_a_har_are_all_there(tmp_path: Path) -> None:
+    asked = [entry(f"{SHOP}/{number}") for number in range(2)]
+    for one in asked:
+        for name, value in (("Cookie", "more=1"), ("X-A", "1"), ("x-a", "2")):
+            one["request"]["headers"].append({"name": name, "value": value})
+    made = plan.from_har(saved(tmp_path, "a.har", har(asked)), credentials=True)
+    assert made.header["X-A"] == "1, 2"
+    assert [step.header for step in steps(made)] == [{"Cookie": "sid=s3cret; more=1"}] * 2
 
 
 @settings(max_examples=50, deadline=None)

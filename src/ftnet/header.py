@@ -95,15 +95,19 @@ def warn_caller(message: str) -> None:
 
 
 def header_lines(
-    header: Mapping[str, Any] | None, api: str = "request", *, default_json: bool = True
+    header: Mapping[str, Any] | None,
+    api: str = "request",
+    *,
+    default_json: bool = True,
+    referer: bool = False,
 ) -> tuple[tuple[bytes, ...], str]:
     """Return the header as libcurl's lines, and its content-type, "" for none.
 
     Values are str, numbers, bools or a sequence of these for several lines; non-ASCII goes as
     latin-1 where that holds it, as UTF-8 otherwise. ``content-type: application/json`` is added
-    when there is none and ``default_json``. Referer is dropped with a UserWarning. Raises TypeError
-    for a name or value of another type, ValueError for an illegal name, a control character, a
-    field the engine sets itself, and Content-Type or Host given twice.
+    when there is none and ``default_json``. Referer is dropped with a UserWarning, unless
+    ``referer``. Raises TypeError for a name or value of another type, ValueError for an illegal
+    name, a control character, a field the engine sets itself, and Content-Type or Host given twice.
     """
     if not header:
         return ((_JSON_LINE,), _JSON) if default_json else ((), "")
@@ -121,7 +125,7 @@ def header_lines(
         else:
             values = value
         raw, lower = known
-        if lower == "referer":
+        if lower == "referer" and not referer:
             warn_caller(f"{api}: the Referer header cannot be set; dropped")
             continue
         for one in values:

@@ -6,15 +6,14 @@ would be no copy of it.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
-from ftnet.plan.recorded import Asked
+from ftnet.plan.recorded import Asked, basic
 
-__all__ = ["parse", "words"]
+__all__ = ["goes_on", "parse", "words"]
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _ESCAPES: Final = {
@@ -36,8 +35,38 @@ _WORD: Final = re.compile(
 )
 
 
+#: The start of a command for cmd.exe, where ^ escapes; in it, what a ^ stands before.
+_FOR_CMD: Final = re.compile(r'curl(\.exe)?\s+(\^"|[^\n]*\s\^(\n|\Z))')
+_CARET: Final = re.compile(r"\^(\n\n|\n|.|\Z)", re.DOTALL)
+#: What a shell puts something else in place of.
+_SHELLS: Final = re.compile(r"(?<!\\)(?:\\\\)*(\$[A-Za-z_{(]\w*|`)")
+
+
+def goes_on(command: str) -> bool:
+    """Whether more of it is in the next line."""
+    if command.endswith("\\") or (command.endswith("^") and _FOR_CMD.match(command)):
+        return True
+    try:
+        words(command)
+    except _Open:
+        return True
+    except ValueError:
+        return False
+    return False
+
+
+class _Open(ValueError):
+    """A quote is not closed."""
+
+
 def words(command: str) -> list[str]:
-    """The words of a command as a shell has them: quotes, backslashes and ``$'...'``."""
+    """The words of a command as a shell has them: quotes, backslashes and ``$'...'``; of one for
+    cmd.exe, as browsers write it, too. ValueError: what a shell would put there is not known."""
+    for_cmd = _FOR_CMD.match(command) is not None
+    if for_cmd:
+        command = _CARET.sub(
+            lambda found: {"\n\n": "\n", "\n": " "}.get(found[1], found[1]), command
+        )
     out: list[str] = []
     word: str | None = None
     at = 0
@@ -51,7 +80,10 @@ def words(command: str) -> list[str]:
         else:
             found = _WORD.match(command, at)
             if found is None:
-                raise ValueError(f"a quote is not closed: {command[at : at + 20]}")
+                raise _Open(f"a quote is not closed: {command[at : at + 20]}")
+            shells = None if for_cmd else _SHELLS.search(found["double"] or found["plain"] or "")
+            if shells:
+                raise ValueError(f"{shells[1]} is the shell's: write what it stands for")
             word = (word or "") + _unquoted(found)
             at = found.end()
     return out if word is None else [*out, word]
@@ -79,19 +111,23 @@ class _Request:
     def __init__(self) -> None:
         self.urls: list[str] = []
         self.method = ""
-        self.header: list[tuple[str, str]] = []
+        self.header: list[tuple[str, str]] = []  # by -H
+        self.defaults: list[tuple[str, str]] = []  # by other options; -H stands for them
         self.data: list[str] = []
         self.file = ""
         self.fields: list[tuple[str, str]] = []
         self.content_type = _FORM
         self.as_query = False
         self.follow = False
+        self.globs = True
         self.given: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
 
     # --- options ---
 
     def add_header(self, text: str) -> None:
+        if text.startswith("@"):
+            raise ValueError("-H of a file is not supported")
         name, colon, value = text.partition(":")
         if colon and value.strip():
             self.header.append((name.strip(), value.strip()))
@@ -117,24 +153,27 @@ class _Request:
         self.data.append(f"{name}={encoded}" if equals and name else encoded)
 
     def add_json(self, text: str) -> None:
+        if self.content_type == "application/json":
+            raise ValueError("--json can be there once")
         self.content_type = "application/json"
-        self.header.append(("Accept", "application/json"))
+        self.defaults.append(("Accept", "application/json"))
         self.add_data(text)
 
     def add_field(self, text: str) -> None:
         name, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"-F takes NAME=VALUE or NAME=@FILE, got {text!r:.40}")
+        if value.startswith("<"):
+            raise ValueError("-F NAME=<FILE is not supported")
         self.fields.append((name, value))
 
     def add_user(self, text: str) -> None:
-        token = base64.b64encode(text.encode()).decode()
-        self.header.append(("Authorization", f"Basic {token}"))
+        self.defaults.append(("Authorization", basic(text)))
 
     def add_cookies(self, text: str) -> None:
         if "=" not in text:
             raise ValueError(f"-b of a file is not supported, got {text!r:.40}")
-        self.header.append(("Cookie", text))
+        self.defaults.append(("Cookie", text))
 
     def add_time(self, text: str) -> None:
         self.given["timeout"] = float(text)
@@ -147,13 +186,14 @@ class _Request:
     def asked(self) -> Iterator[Asked]:
         if not self.urls:
             raise ValueError("the URL is missing")
-        for url in self.urls:
+        for given in self.urls:
+            url = _unglobbed(given) if self.globs else given
             yield self._asked(url if "://" in url else f"http://{url}")
 
     def _asked(self, url: str) -> Asked:
         given = {**self.given, "follow": self.follow}
         names = {name.lower() for name, _ in self.header}
-        header = self.header.copy()
+        header = [*self.header, *(one for one in self.defaults if one[0].lower() not in names)]
         if self.fields:
             return self._upload(url, header)
         body = "&".join(self.data) if self.data else None
@@ -171,10 +211,10 @@ class _Request:
         return Asked(url, method.upper(), header, body, given)
 
     def _upload(self, url: str, header: list[tuple[str, str]]) -> Asked:
-        files = [(name, value[1:]) for name, value in self.fields if value[:1] in ("@", "<")]
+        files = [(name, value[1:]) for name, value in self.fields if value[:1] == "@"]
         if len(files) != 1 or self.data or self.file or self.method not in ("", "POST"):
             raise ValueError("-F must have one NAME=@FILE among its fields, with POST")
-        form = {name: value for name, value in self.fields if value[:1] not in ("@", "<")}
+        form = {name: value for name, value in self.fields if value[:1] != "@"}
         if len(form) + 1 != len(self.fields):
             raise ValueError("-F has a field twice")
         name, _, more = files[0][1].partition(";")
@@ -187,13 +227,20 @@ class _Request:
         return Asked(url, "POST", header, None, given)
 
 
+def _unglobbed(url: str) -> str:
+    """The URL that curl makes of one; ValueError: it makes several."""
+    if re.search(r"(?<!\\)[][{}]", re.sub(r"//([^/@]*@)?\[[^]]*\]", "", url)):
+        raise ValueError("curl makes several URLs of [] and {}: write each, or --globoff")
+    return re.sub(r"\\([][{}])", r"\1", url)
+
+
 def parse(command: str) -> tuple[list[Asked], dict[str, Any]]:
     """The requests of ``curl ...``, and settings of the Client that it asks for.
 
     ValueError says what can't be taken over.
     """
     name, *arguments = words(command)
-    if name != "curl":
+    if name not in ("curl", "curl.exe"):
         raise ValueError(f"must be a curl command, got {name!r:.40}")
     request = _Request()
     rest = iter(arguments)
@@ -252,11 +299,12 @@ def _ignored(request: _Request, value: str = "") -> None:
 _FLAGS: Final[dict[str, Callable[[_Request], None]]] = {
     **dict.fromkeys(
         ("-s", "--silent", "-S", "--show-error", "-v", "--verbose", "-i", "--include", "-f",
-         "--fail", "-#", "--progress-bar", "-N", "--no-buffer", "--compressed", "-O", "--globoff",
-         "--remote-name", "-g", "--fail-with-body", "--no-progress-meter"),
+         "--fail", "-#", "--progress-bar", "-N", "--no-buffer", "--compressed", "-O",
+         "--remote-name", "--fail-with-body", "--no-progress-meter"),
         _ignored,
     ),
     **dict.fromkeys(("-L", "--location"), _set("follow", True)),
+    **dict.fromkeys(("-g", "--globoff"), _set("globs", False)),
     **dict.fromkeys(("-G", "--get"), _set("as_query", True)),
     **dict.fromkeys(("-I", "--head"), _set("method", "HEAD")),
     **dict.fromkeys(("-k", "--insecure"), lambda request: request.settings.update(verify=False)),
@@ -283,9 +331,11 @@ _VALUES: Final[dict[str, Callable[[_Request, str], None]]] = {
     **dict.fromkeys(("-u", "--user"), _Request.add_user),
     **dict.fromkeys(("-b", "--cookie"), _Request.add_cookies),
     **dict.fromkeys(
-        ("-A", "--user-agent"), lambda request, text: request.header.append(("User-Agent", text))
+        ("-A", "--user-agent"), lambda request, text: request.defaults.append(("User-Agent", text))
     ),
-    **dict.fromkeys(("-e", "--referer"), _ignored),
+    **dict.fromkeys(
+        ("-e", "--referer"), lambda request, text: request.defaults.append(("Referer", text))
+    ),
     **dict.fromkeys(("-m", "--max-time"), _Request.add_time),
     **dict.fromkeys(
         ("-x", "--proxy"), lambda request, text: request.settings.update(proxy=_proxy(text))

@@ -265,7 +265,7 @@ def _around(text: str, marks: list[str]) -> tuple[bytes, ...]:
 
 
 def _header_lines(header: Mapping[str, str]) -> tuple[bytes, ...]:
-    return header_lines(header, default_json=False)[0]
+    return header_lines(header, default_json=False, referer=True)[0]
 
 
 def _with_cookie(lines: tuple[bytes, ...], cookie: str) -> tuple[bytes, ...]:

@@ -62,19 +62,9 @@ def _entries(text: str) -> Iterator[tuple[int, str]]:
         entry = line.strip()
         if not entry or entry.startswith("#"):
             continue
-        while entry.startswith("curl") and _goes_on(entry):
+        while entry.startswith("curl") and curl.goes_on(entry):
             _, more = next(lines, (0, None))
             if more is None:
                 break
             entry = f"{entry}\n{more.rstrip()}"
         yield number, entry.rstrip().removesuffix(";")
-
-
-def _goes_on(command: str) -> bool:
-    if command.endswith("\\"):
-        return True
-    try:
-        curl.words(command)
-    except ValueError:  # a quote that is not closed yet
-        return True
-    return False

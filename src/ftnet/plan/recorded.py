@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import msgspec
 
@@ -16,18 +17,19 @@ from ftnet.plan.problems import PlanError, Problem
 from ftnet.plan.read import convert
 from ftnet.plan.write import to_mapping
 
-__all__ = ["CREDENTIALS", "Asked", "LeftOut", "escaped", "make_plan", "read_text"]
+__all__ = ["CREDENTIALS", "Asked", "LeftOut", "basic", "escaped", "make_plan", "read_text"]
 
 #: What was not taken over, in words; a caller that gives a list is told.
 LeftOut = list[str]
 
+_JSON: Final = "application/json"
 _FORM: Final = "application/x-www-form-urlencoded"
 #: Fields that belong to one connection or message, or that the engine sends itself.
 _HOPS: Final = frozenset(
     {
         "connection", "content-length", "expect", "http2-settings", "keep-alive",
         "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
-        "transfer-encoding", "upgrade", "accept-encoding", "referer",
+        "transfer-encoding", "upgrade", "accept-encoding",
         "if-modified-since", "if-none-match", "if-match", "if-unmodified-since", "if-range",
     }
 )  # fmt: skip
@@ -44,6 +46,17 @@ class Asked:
     body: str | None = None
     given: dict[str, Any] = field(default_factory=dict)  #: other keys of its step
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """The header, each name once."""
+        out: dict[str, str] = {}
+        names: dict[str, str] = {}
+        for name, value in self.header:
+            known = names.setdefault(name.lower(), name)
+            joint = "; " if known.lower() == "cookie" else ", "
+            out[known] = f"{out[known]}{joint}{value}" if known in out else value
+        return out
+
     def content_type(self) -> str:
         """The Content-Type, "" without."""
         return next((value for name, value in self.header if name.lower() == "content-type"), "")
@@ -51,7 +64,10 @@ class Asked:
     def clean(self, *, credentials: bool) -> None:
         """Leaves out what is not to be sent again."""
         left = _HOPS if credentials else _HOPS | CREDENTIALS
-        own = {("host", urlsplit(self.url).netloc.rpartition("@")[2].lower())}
+        login, _, place = urlsplit(self.url).netloc.rpartition("@")
+        if login and not any(name.lower() == "authorization" for name, _ in self.header):
+            self.header.append(("Authorization", basic(unquote(login))))
+        own = {("host", place.lower())}
         self.header = [
             (name, value)
             for name, value in self.header
@@ -59,6 +75,12 @@ class Asked:
             and not name.lower().startswith((":", "sec-", "proxy-"))
             and (name.lower(), value.lower()) not in own
         ]
+
+
+def basic(login: str) -> str:
+    """The Authorization field of ``user:password`` (RFC 7617)."""
+    user, _, password = login.partition(":")
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def escaped(text: str) -> str:
@@ -119,9 +141,9 @@ def _common_header(asked: Sequence[Asked]) -> dict[str, str]:
     if len(asked) < 2:
         return {}
     own = {"content-type", "cookie", "authorization"}
-    common = {name: value for name, value in asked[0].header if name.lower() not in own}
+    common = {name: value for name, value in asked[0].fields.items() if name.lower() not in own}
     for one in asked[1:]:
-        there = {(name.lower(), value) for name, value in one.header}
+        there = {(name.lower(), value) for name, value in one.fields.items()}
         common = {name: value for name, value in common.items() if (name.lower(), value) in there}
     return common
 
@@ -129,15 +151,13 @@ def _common_header(asked: Sequence[Asked]) -> dict[str, str]:
 def _step(asked: Asked, base: str, common: dict[str, str]) -> Step:
     url = _relative(asked.url, base)
     shared = {name.lower() for name in common}
-    header: dict[str, str] = {}
-    for name, value in asked.header:
-        if name.lower() not in shared:
-            header[name] = f"{header[name]}, {value}" if name in header else value
+    header = {name: text for name, text in asked.fields.items() if name.lower() not in shared}
     if "upload" in asked.given:
         given = {key: value for key, value in asked.given.items() if key != "upload"}
         return Upload(upload=url, header=_escaped_all(header), **given)
     sent = _body(asked)
-    if "json" in sent or "form" in sent:  # which bring their Content-Type
+    own = _JSON if "json" in sent else _FORM if "form" in sent else ""
+    if asked.content_type() == own:  # which it brings itself
         header = {name: text for name, text in header.items() if name.lower() != "content-type"}
     request = url if asked.method == "GET" and " " not in url else f"{asked.method} {url}"
     return Http(request=request, header=_escaped_all(header), **sent, **asked.given)
@@ -162,7 +182,7 @@ def _body(asked: Asked) -> dict[str, Any]:
     if text is None:
         return {}
     kind = asked.content_type().partition(";")[0].strip().lower()
-    if kind == "application/json":
+    if kind == _JSON:
         value = _json_of(text)
         if value is not None:
             return {"json": value}
@@ -175,7 +195,10 @@ def _body(asked: Asked) -> dict[str, Any]:
 
 def _form_of(text: str) -> dict[str, str]:
     """The fields; {} where they say less than the text does: a name twice, or without a value."""
-    pairs = parse_qsl(text, keep_blank_values=True)
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        return {}
     form = dict(pairs)
     whole = len(form) == len(pairs) == text.count("&") + 1 == text.count("=")
     return form if whole else {}

@@ -162,10 +162,9 @@ def _texts(value: Any, where: Place) -> dict[str, str]:
 def _header(value: Any, where: Place) -> dict[str, str]:
     header = _texts(value, where)
     for name, content in header.items():
-        if name.lower() == "referer":
-            continue
+        one = {name: template.compile(content).fill("0")}
         try:
-            header_lines({name: template.compile(content).fill("0")}, "", default_json=False)
+            header_lines(one, "", default_json=False, referer=True)
         except ValueError as error:
             raise WrongEntry(name, str(error).removeprefix(": ")) from None
     return header
