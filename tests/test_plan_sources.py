@@ -522,6 +522,132 @@ def test_an_openapi_document_becomes_a_plan(tmp_path: Path) -> None:
     assert wrong(plan.from_openapi, path).replace(f"{path}: ", "").split("\n") == lacks
 
 
+def operations(**paths: Any) -> dict[str, Any]:
+    """A document with GET /NAME of these parameters, or POST /NAME with a JSON body's schema."""
+    out = {}
+    for name, one in paths.items():
+        body = {"requestBody": {"required": True, "content": {"application/json": {"schema": one}}}}
+        out[f"/{name}"] = {"get": {"parameters": [one]}} if "in" in one else {"post": body}
+    return {"openapi": "3.0.3", "servers": [{"url": "http://h"}], "paths": out}
+
+
+def of(place: str, **given: Any) -> dict[str, Any]:
+    return {"in": place, "name": "p", "required": True, **given}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "request_"),
+    [
+        (of("query", example=["a", "b,"], explode=False), "/x?p=a,b%2C"),
+        (of("query", example={"a": 1, "b": 2}, explode=False), "/x?p=a,1,b,2"),
+        (of("query", example={"a": 1, "b": 2}), "/x?a=1&b=2"),
+        (
+            of("query", example={"a": 1, "b": "é"}, style="deepObject"),
+            "/x?p%5Ba%5D=1&p%5Bb%5D=%C3%A9",
+        ),
+        (of("query", example=["a", "b"], style="pipeDelimited"), "/x?p=a%7Cb"),
+        (of("query", example=["a", "b"], style="spaceDelimited", explode=True), "/x?p=a&p=b"),
+        (
+            of("query", content={"application/json": {"example": {"a": 1}}}),
+            "/x?p=%7B%22a%22%3A1%7D",
+        ),
+    ],
+)
+def test_parameters_are_written_in_their_style(
+    tmp_path: Path, parameter: Any, request_: str
+) -> None:
+    (step,) = steps(plan.from_openapi(saved(tmp_path, "a.json", operations(x=parameter))))
+    assert step.request == f"GET {request_}"
+
+
+@pytest.mark.parametrize(
+    ("style", "value", "path"),
+    [(None, [1, "a/b"], "1,a%2Fb"), ("matrix", 5, ";p=5"), ("label", 5, ".5")],
+)
+def test_a_path_has_its_parameters_in_their_style(
+    tmp_path: Path, style: Any, value: Any, path: str
+) -> None:
+    given = of("path", example=value) | ({"style": style} if style else {})
+    document = {**operations(), "paths": {"/x/{p}": {"get": {"parameters": [given]}}}}
+    (step,) = steps(plan.from_openapi(saved(tmp_path, "a.json", document)))
+    assert step.request == f"GET /x/{path}"
+    document = {**operations(), "paths": {"/x/{q}": {"get": {"parameters": [given]}}}}
+    found = wrong(plan.from_openapi, saved(tmp_path, "a.json", document))
+    assert "GET /x/{q}: nothing says what {q} is" in found
+
+
+TEXT = {"type": "string", "example": "x"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"allOf": [{"properties": {"a": TEXT}}], "description": "which has none"}, {"a": "x"}),
+        ({"allOf": [{"properties": {"a": TEXT}}, {"required": ["a"]}]}, {"a": "x"}),
+        ({"properties": {"a": TEXT}, "anyOf": [{"required": ["a"]}]}, {"a": "x"}),
+        ({"anyOf": [{"type": "null"}, TEXT]}, "x"),
+    ],
+)
+def test_what_a_schema_says_beside_its_parts_is_no_part(
+    tmp_path: Path, schema: Any, value: Any
+) -> None:
+    (step,) = steps(plan.from_openapi(saved(tmp_path, "a.json", operations(x=schema))))
+    assert step.json == value
+
+
+def test_schemas_that_lead_back_to_themselves_end(tmp_path: Path) -> None:
+    """Each of them has each other three times over: one way after the other would never end."""
+    every = [f"#/components/schemas/S{number}" for number in range(30)]
+    parts = {f"p{n}{at}": {"$ref": ref} for n in range(3) for at, ref in enumerate(every)}
+    schemas = {f"S{n}": {"properties": {"text": TEXT, **parts}} for n in range(30)}
+    document = {**operations(x={"$ref": every[0]}), "components": {"schemas": schemas}}
+    (step,) = steps(plan.from_openapi(saved(tmp_path, "a.json", document)))
+    assert step.json["text"] == step.json["p01"]["text"] == "x"
+    assert len(json.dumps(step.json)) < 1_000_000
+
+
+def test_an_operation_may_have_a_server_of_its_own(tmp_path: Path) -> None:
+    document = operations(x=of("query", example=1))
+    document["paths"]["/x"]["servers"] = [{"url": "http://other/v2/"}]
+    path = saved(tmp_path, "a.json", document)
+    assert [step.request for step in steps(plan.from_openapi(path))] == [
+        "GET http://other/v2/x?p=1"
+    ]
+    (step,) = steps(plan.from_openapi(path, base_url="http://mine"))
+    assert step.request == "GET /x?p=1"
+
+
+def test_a_form_has_a_list_again_and_again(tmp_path: Path) -> None:
+    form = {"application/x-www-form-urlencoded": {"example": {"a": ["x", "y"], "b": {"c": 1}}}}
+    document = {**operations(), "paths": {"/x": {"post": {"requestBody": {"content": form}}}}}
+    (step,) = steps(plan.from_openapi(saved(tmp_path, "a.json", document)))
+    assert step.body == "a=x&a=y&b=%7B%22c%22%3A1%7D"
+    assert step.header == {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def test_yaml_has_the_types_of_json(tmp_path: Path) -> None:
+    pytest.importorskip("yaml")
+    text = """\
+openapi: 3.0.0
+servers: [{url: http://h}]
+paths:
+  /a:
+    get:
+      parameters: [{in: query, name: at, example: 2017-07-21T17:32:28Z}]
+    post:
+      requestBody:
+        content:
+          application/json:
+            example: {no: on, at: 12:30, day: 2017-07-21, zip: 010, n: -1, x: 1.5e3, ok: true}
+"""
+    get, post = steps(plan.from_openapi(saved(tmp_path, "a.yaml", text)))
+    assert get.request == "GET /a?at=2017-07-21T17%3A32%3A28Z"
+    assert post.json == {
+        "no": "on", "at": "12:30", "day": "2017-07-21", "zip": "010", "n": -1, "x": 1500,
+        "ok": True,
+    }  # fmt: skip
+
+
 def test_yaml_says_the_same(tmp_path: Path) -> None:
     yaml = pytest.importorskip("yaml")
     first = plan.from_openapi(saved(tmp_path, "api.json", API), left_out=[])

@@ -9,10 +9,12 @@ is left out, and named.
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
 
@@ -30,6 +32,22 @@ _FORM: Final = "application/x-www-form-urlencoded"
 _OURS: Final = frozenset({"accept", "content-type", "authorization"})  # as OpenAPI has it
 _DEEPEST: Final = 20  # schemas in each other
 _NONE: Final = object()
+_LONGEST: Final = 200  # characters of a name
+_LARGEST: Final = 10_000  # values in an example that is put together
+#: Keys of schemas that say what a value is made of.
+_SAYS: Final = frozenset(("properties", "items", "allOf", "oneOf", "anyOf"))
+_JOINTS: Final = {"spaceDelimited": "%20", "pipeDelimited": "%7C"}
+_PATH_STYLES: Final = {"matrix": (";{}=", ","), "label": (".", ".")}  #: before, between
+#: Types of YAML's core schema, by what their texts look like and begin with.
+_CORE: Final = (
+    ("bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), "tTfF"),
+    ("int", re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z"), "-+0123456789"),
+    (
+        "float",
+        re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?\Z"),
+        "-+.0123456789",
+    ),
+)
 
 
 class _Lacks(Exception):
@@ -52,7 +70,7 @@ def from_openapi(
         base = (base_url or document.server()).rstrip("/")
         for key, operation in document.operations():
             try:
-                steps.append(operation.step(base))
+                steps.append(operation.step(base, anywhere=not base_url))
             except _Lacks as reason:
                 problems.append(Problem(name, 0, key, str(reason)))
     except (TypeError, ValueError, AttributeError, LookupError) as error:
@@ -100,12 +118,26 @@ def _yaml(name: str, text: str) -> Any:
         reason = "is no JSON; YAML is read when PyYAML is installed: pip install pyyaml"
         raise PlanError([Problem(name, 0, "", reason)]) from None
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return yaml.load(text, _loader(yaml))
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 0
         reason = f"is no YAML: {getattr(error, 'problem', error)}"
         raise PlanError([Problem(name, line, "", reason)]) from None
+
+
+def _loader(yaml: Any) -> Any:
+    """A loader with the types of YAML 1.2's core schema, which are those of JSON: there "no" is a
+    text, and so are 12:30, 010 and a date."""
+    older = (":bool", ":int", ":float", ":timestamp")
+    kept = yaml.SafeLoader.yaml_implicit_resolvers.items()
+    loader: Any = type("Loader", (yaml.SafeLoader,), {})
+    loader.yaml_implicit_resolvers = {
+        first: [one for one in each if not one[0].endswith(older)] for first, each in kept
+    }
+    for name, pattern, first in _CORE:
+        loader.add_implicit_resolver(f"tag:yaml.org,2002:{name}", pattern, [*first])
+    return loader
 
 
 class _Document:
@@ -114,16 +146,24 @@ class _Document:
     def __init__(self, name: str, root: dict[str, Any]) -> None:
         self._name = name
         self._root = root
+        #: Schemas by their ids, what they give in this example, and how many values that is.
+        self._known: dict[int, tuple[Any, Any, int]] = {}
+        self._size = 0  # values in this example so far
 
     def server(self) -> str:
-        """The URL of the first server, its variables at their defaults."""
-        servers = self._root.get("servers") or [{}]
-        url = str(servers[0].get("url", ""))
-        for key, variable in (servers[0].get("variables") or {}).items():
-            url = url.replace(f"{{{key}}}", str(variable.get("default", "")))
+        """The URL of the first server."""
+        url = self.place(self._root.get("servers"))
         if not url.startswith(("http://", "https://")):
             reason = f"there is no absolute URL, got {url!r}: give a base URL"
             raise PlanError([Problem(self._name, 0, "servers", reason)])
+        return url
+
+    def place(self, servers: Any) -> str:
+        """The URL of the first of them, its variables at their defaults; "" without."""
+        first = (servers or [{}])[0]
+        url = str(first.get("url", ""))
+        for key, variable in (first.get("variables") or {}).items():
+            url = url.replace(f"{{{key}}}", str(variable.get("default", "")))
         return url
 
     def operations(self) -> Iterator[tuple[str, _Operation]]:
@@ -134,7 +174,8 @@ class _Document:
                 if isinstance(item.get(method), dict):
                     shared = item.get("parameters") or []
                     key = f"{method.upper()} {path}"
-                    yield key, _Operation(self, method.upper(), path, item[method], shared)
+                    given = {"servers": item.get("servers"), **item[method]}
+                    yield key, _Operation(self, method.upper(), path, given, shared)
 
     def followed(self, value: Any) -> Any:
         """What a ``$ref`` in this document stands for; the value itself without one."""
@@ -167,19 +208,33 @@ class _Document:
             first = self.followed(next(iter(named.values())))
             if isinstance(first, dict) and "value" in first:
                 return first["value"]
+        self._known, self._size = {}, 0
         return self.of_schema(holder.get("schema") or {})
 
     def of_schema(self, schema: Any, depth: int = 0) -> Any:
         """What a schema gives; `_NONE` where it gives nothing, or a part of it is missing."""
         schema = self.followed(schema)
-        if not isinstance(schema, dict) or depth > _DEEPEST:
+        if not isinstance(schema, dict) or depth > _DEEPEST or self._size > _LARGEST:
             return _NONE
+        known = self._known.get(id(schema))
+        if known is not None:
+            self._size += known[2]
+            return known[1]
+        before = self._size
+        self._size += 1
+        self._known[id(schema)] = schema, _NONE, 0  # as long as it is looked at
+        value = self._found(schema, depth)
+        self._known[id(schema)] = schema, value, self._size - before
+        return value
+
+    def _found(self, schema: dict[str, Any], depth: int) -> Any:
         found = _given(schema)
         if found is not _NONE:
             return found
-        for one in ("oneOf", "anyOf"):
-            if schema.get(one):
-                return self.of_schema(schema[one][0], depth + 1)
+        either = [*(schema.get("oneOf") or ()), *(schema.get("anyOf") or ())]
+        if either and not schema.get("allOf") and "properties" not in schema:
+            values = (self.of_schema(one, depth + 1) for one in either)
+            return next((value for value in values if value is not _NONE), _NONE)
         if schema.get("allOf"):
             return self._together(schema, depth)
         if "properties" in schema or schema.get("type") == "object":
@@ -193,7 +248,9 @@ class _Document:
         parts = [*schema["allOf"], {key: schema[key] for key in schema if key != "allOf"}]
         out: dict[str, Any] = {}
         for part in parts:
-            one = self.of_schema(part, depth + 1) if part else {}
+            one = self.of_schema(part, depth + 1)
+            if one is _NONE and _SAYS.isdisjoint(self.followed(part)):
+                continue  # a description, or a limit
             if not isinstance(one, dict):
                 return one if len(schema["allOf"]) == 1 else _NONE
             out |= one
@@ -238,43 +295,55 @@ class _Operation:
         self._given = given
         self._shared = shared
 
-    def step(self, base: str) -> Http:
-        """The step; `_Lacks` says what is missing for it."""
+    def step(self, base: str, anywhere: bool) -> Http:
+        """The step; `_Lacks` says what is missing for it. `anywhere`: its own server counts."""
         values = self._values()
         path = self._path
-        if urlsplit(base).path:  # which a URL that begins with / would leave out
+        own = self._document.place(self._given["servers"]) if anywhere else ""
+        if own:
+            path = urljoin(f"{base}/", own).rstrip("/") + path
+        elif urlsplit(base).path:  # which a URL that begins with / would leave out
             path = path.removeprefix("/") or f"{base}/"
-        for name, value in values["path"].items():
-            path = path.replace(f"{{{name}}}", quote(_simple(name, value), safe=""))
-        query = urlencode(list(_pairs(values["query"])), quote_via=quote)
-        header = {name: escaped(_simple(name, one)) for name, one in values["header"].items()}
+        for parameter, value in values["path"]:
+            path = path.replace(f"{{{parameter['name']}}}", _in_path(parameter, value))
+        left = re.search(r"\{[^{}]*\}", path)
+        if left:
+            raise _Lacks(f"nothing says what {left[0]} is")
+        query = "&".join(itertools.chain(*(_in_query(*one) for one in values["query"])))
+        header = {one["name"]: escaped(_simple(one, value)) for one, value in values["header"]}
         if values["cookie"]:
-            pairs = (f"{name}={_simple(name, one)}" for name, one in values["cookie"].items())
+            pairs = (f"{one['name']}={_simple(one, value)}" for one, value in values["cookie"])
             header["Cookie"] = escaped("; ".join(pairs))
         body = self._body(header)
-        url = escaped(f"{path}?{query}" if query else path)
+        url = escaped(f"{path}{'&' if '?' in path else '?'}{query}" if query else path)
         request = f"{self._method} {url}"
         given: dict[str, Any] = {}
         if self._statuses():
             given["expect"] = {"status": self._statuses()}
         name = str(self._given.get("operationId", ""))
+        name = name if name.isprintable() and len(name) <= _LONGEST else ""
         return Http(name=name, request=request, header=header, **body, **given)
 
-    def _values(self) -> dict[str, dict[str, Any]]:
-        """Of its parameters, by where they go."""
-        out: dict[str, dict[str, Any]] = {"path": {}, "query": {}, "header": {}, "cookie": {}}
+    def _values(self) -> dict[str, list[tuple[dict[str, Any], Any]]]:
+        """Its parameters and their values, by where they go."""
+        out: dict[str, list[tuple[dict[str, Any], Any]]]
+        out = {"path": [], "query": [], "header": [], "cookie": []}
         lacks = []
         for parameter in self._parameters():
             place, name = str(parameter.get("in")), str(parameter.get("name"))
             if place == "header" and name.lower() in _OURS:
                 continue
             needed = parameter.get("required") or place == "path"
-            told = "example" in parameter or "examples" in parameter
+            content = parameter.get("content") or {}
+            holder = next(iter(content.values()), parameter)
+            told = "example" in holder or "examples" in holder
             if not needed and not told:
                 continue
-            value = self._document.example(parameter)
+            value = self._document.example(holder)
+            if content and value is not _NONE and not isinstance(value, str):
+                value = msgspec.json.encode(value).decode()
             if value is not _NONE and place in out:
-                out[place][name] = value
+                out[place].append((parameter, value))
             elif needed:
                 lacks.append(f"the {place} parameter {name} has no example")
         if lacks:
@@ -297,10 +366,14 @@ class _Operation:
             if value is _NONE or kind.startswith("multipart/"):
                 continue
             if _is_json(kind):
-                if kind != "application/json":
+                if kind != "application/json" and "*" not in kind:
                     header["Content-Type"] = kind
                 return _json_body(value, kind, header)
             if kind == _FORM and isinstance(value, dict):
+                if any(isinstance(one, list) for one in value.values()):  # a name again and again
+                    header["Content-Type"] = kind
+                    pairs = (_in_query({"name": name}, one) for name, one in _texts(value))
+                    return {"body": escaped("&".join(itertools.chain(*pairs)))}
                 return {"form": {name: escaped(text_of(one)) for name, one in value.items()}}
             if isinstance(value, str):
                 header["Content-Type"] = kind
@@ -330,20 +403,45 @@ def _is_json(kind: str) -> bool:
     return plain == "application/json" or plain.endswith("+json")
 
 
-def _simple(name: str, value: Any) -> str:
-    """A value in a path, a header field or a cookie: style "simple"."""
-    if isinstance(value, list):
-        return ",".join(map(text_of, value))
+def _texts(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Fields of a form: a list gives its name again and again, an object is JSON."""
+    for name, value in fields.items():
+        yield name, value if isinstance(value, list) else text_of(value)
+
+
+def _simple(parameter: dict[str, Any], value: Any) -> str:
+    """A value in a header field or a cookie: style "simple"."""
+    return ",".join(_parts(parameter, value))
+
+
+def _parts(parameter: dict[str, Any], value: Any) -> list[str]:
     if isinstance(value, dict):
-        raise _Lacks(f"the parameter {name} is an object")
-    return text_of(value)
+        raise _Lacks(f"the parameter {parameter['name']} is an object")
+    return [text_of(one) for one in (value if isinstance(value, list) else [value])]
 
 
-def _pairs(query: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Of a query: style "form", exploded; a list gives its name again and again."""
-    for name, value in query.items():
-        if isinstance(value, dict):
-            yield from ((key, text_of(one)) for key, one in value.items())
-        else:
-            each = value if isinstance(value, list) else [value]
-            yield from ((name, text_of(one)) for one in each)
+def _in_path(parameter: dict[str, Any], value: Any) -> str:
+    """A value in a path, by the parameter's style."""
+    before, joint = _PATH_STYLES.get(str(parameter.get("style")), ("", ","))
+    text = joint.join(map(_quoted, _parts(parameter, value)))
+    return f"{before.format(_quoted(parameter['name']))}{text}"
+
+
+def _in_query(parameter: dict[str, Any], value: Any) -> list[str]:
+    """``name=value``, once or more, by the parameter's style: "form", exploded, without."""
+    name, style = _quoted(parameter["name"]), str(parameter.get("style", "form"))
+    explode = parameter.get("explode", style == "form")
+    joint = _JOINTS.get(style, ",")
+    if isinstance(value, dict):
+        pairs = [(_quoted(key), _quoted(text_of(one))) for key, one in value.items()]
+        if style == "deepObject":
+            return [f"{name}%5B{key}%5D={text}" for key, text in pairs]
+        if explode:
+            return [f"{key}={text}" for key, text in pairs]
+        return [f"{name}={joint.join(itertools.chain(*pairs))}"]
+    texts = [_quoted(text_of(one)) for one in (value if isinstance(value, list) else [value])]
+    return [f"{name}={text}" for text in (texts if explode else [joint.join(texts)])]
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
