@@ -388,6 +388,42 @@ def test_a_url_of_curl_is_one(tmp_path: Path) -> None:
     assert [step.request for step in found] == ["/[1]", "http://[::1]/a", "/[1-3]{a}"]
 
 
+MULTIPART = {"mimeType": "multipart/form-data; boundary=X"}
+
+
+@pytest.mark.parametrize(
+    "post",
+    [
+        {"mimeType": "image/png", "text": "\ufffdPNG\r\n"},
+        {"mimeType": "image/png", "text": "aGk=", "encoding": "base64"},
+        {**MULTIPART, "params": [{"name": "a", "value": "1"}]},
+        {**MULTIPART, "text": "", "params": [{"name": "a", "fileName": "a.png"}]},
+    ],
+)
+def test_a_body_that_is_no_text_is_left_out_and_told(tmp_path: Path, post: dict[str, Any]) -> None:
+    left_out: list[str] = []
+    document = saved(tmp_path, "a.har", har([entry(f"{SHOP}/up", "POST", post=post)]))
+    (step,) = steps(plan.from_har(document, left_out=left_out))
+    assert step.body is None
+    reason = "it is not text, or was not kept"
+    assert left_out[0] == f"the body of POST {SHOP}/up: {reason}"
+
+
+def test_a_body_that_was_decoded_is_not_called_encoded(tmp_path: Path) -> None:
+    fields = {"Content-Encoding": "gzip"}
+    document = har([entry(f"{SHOP}/", "POST", post=JSON, fields=fields)])
+    (step,) = steps(plan.from_har(saved(tmp_path, "a.har", document)))
+    assert step.json
+    assert "Content-Encoding" not in step.header
+
+
+def test_a_websocket_of_a_har_is_left_out(tmp_path: Path) -> None:
+    document = har([entry(f"{SHOP}/"), entry(f"{SHOP}/live", status=101)])
+    left_out: list[str] = []
+    assert len(steps(plan.from_har(saved(tmp_path, "a.har", document), left_out=left_out))) == 1
+    assert f"GET {SHOP}/live: a WebSocket" in left_out
+
+
 def test_repeated_fields_of_a_har_are_all_there(tmp_path: Path) -> None:
     asked = [entry(f"{SHOP}/{number}") for number in range(2)]
     for one in asked:

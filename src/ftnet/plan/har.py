@@ -23,6 +23,8 @@ _STATIC_ENDINGS: Final = (
     ".css", ".gif", ".ico", ".jpeg", ".jpg", ".js", ".map", ".mjs", ".mp4", ".png", ".svg",
     ".ttf", ".webp", ".woff", ".woff2",
 )  # fmt: skip
+_SWITCHED: Final = 101
+_NO_TEXT: Final = "\ufffd"  # what recorders write for bytes that are none
 _LEAST_THINK: Final = 0.01  # s; shorter gaps are the browser's own
 
 
@@ -44,7 +46,8 @@ class _Post(msgspec.Struct):
     mimeType: str | None = None
     text: str | None = None
     params: list[_Param] | None = None
-    encoding: str | None = msgspec.field(name="_encoding", default=None)
+    encoding: str | None = None  # of some recorders
+    own_encoding: str | None = msgspec.field(name="_encoding", default=None)
 
 
 class _Request(msgspec.Struct):
@@ -153,7 +156,7 @@ def _reason_against(entry: _Entry, hosts: Collection[str], static: bool) -> str:
         return f"{parts.scheme or 'no scheme'} is not sent as a request"
     if entry.request.method.upper() == "CONNECT":
         return "CONNECT makes a tunnel"
-    if entry.kind == "websocket":
+    if entry.kind == "websocket" or entry.response.status == _SWITCHED:
         return "a WebSocket"
     if hosts and parts.hostname not in {host.lower() for host in hosts}:
         return "another host"
@@ -176,8 +179,10 @@ def _is_static(entry: _Entry, path: str) -> bool:
 
 def _asked(entry: _Entry) -> Asked:
     request, status = entry.request, entry.response.status
-    header = [(one.name, one.value) for one in request.headers]
-    asked = Asked(request.url, request.method.upper(), header, _text_of(request.postData))
+    text = _text_of(request.postData)
+    left = "" if text is None else "content-encoding"  # a text is what was decoded
+    header = [(one.name, one.value) for one in request.headers if one.name.lower() != left]
+    asked = Asked(request.url, request.method.upper(), header, text)
     kind = request.postData.mimeType if request.postData else None
     if asked.body is not None and kind and not asked.content_type():
         asked.header.append(("Content-Type", kind))
@@ -190,11 +195,11 @@ def _asked(entry: _Entry) -> Asked:
 
 def _text_of(post: _Post | None) -> str | None:
     """The body; None without, and for one that is not text."""
-    if post is None or post.encoding == "base64":
+    if post is None or "base64" in (post.encoding, post.own_encoding):
         return None
     if post.text or not post.params:
-        return post.text or None
-    if any(one.fileName for one in post.params):
+        return None if _NO_TEXT in (post.text or _NO_TEXT) else post.text
+    if any(one.fileName for one in post.params) or "multipart" in (post.mimeType or ""):
         return None
     return urlencode([(one.name, one.value or "") for one in post.params])
 
