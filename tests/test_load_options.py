@@ -81,8 +81,11 @@ def test_every_option_is_a_field_and_has_a_default() -> None:
 
 
 def test_credentials_are_not_told() -> None:
-    made = Options.of(URL, proxy="http://user:secret@localhost/", verify=False)
+    header = {"authorization": "Bearer secret", "Cookie": "a=secret", "X-A": "told"}
+    url, proxy = URL.replace("//", "//user:secret@"), "http://user:secret@localhost/"
+    made = Options.of(url, header=header, proxy=proxy, verify=False)
     assert "secret" not in str(made.to_dict())
+    assert made.to_dict()["header"]["X-A"] == "told"
     assert made.to_dict()["verify"] is False
 
 
@@ -105,6 +108,12 @@ def test_the_head_of_a_request() -> None:
     assert head_of(made, "me") == (
         b"GET /?q=1 HTTP/1.1\r\nUser-Agent: me\r\nAccept: */*\r\nhost: other\r\nEmpty: \r\n\r\n"
     )
+    made = Options.of("http://me%40x:p@h/")
+    assert b"Host: h\r\n" in head_of(made, "me")
+    assert b"\r\nAuthorization: Basic bWVAeDpw\r\n" in head_of(made, "me")  # me@x:p
+    made = Options.of("http://hey@h/a", header={"Authorization": "mine"})
+    assert head_of(made, "me").count(b"Authorization: ") == 1
+    assert head_of(made, "me").startswith(b"GET /a HTTP/1.1\r\nHost: h\r\n")
     made = Options.of("http://[::1]:8080/a?b", method="POST")
     assert head_of(made, "me") == (
         b"POST /a?b HTTP/1.1\r\nHost: [::1]:8080\r\nUser-Agent: me\r\nAccept: */*\r\n"

@@ -44,6 +44,31 @@ def test_check_says_what_a_plan_will_do(tmp_path: Path, capfd: Capture) -> None:
     assert err == ""
 
 
+def test_no_password_is_told(tmp_path: Path, capfd: Capture) -> None:
+    text = """\
+base_url = "http://me:s3cret@127.0.0.1:1"
+load = {users = 1, iterations = 1}
+[[scenario]]
+name = "all"
+step = [
+  {request = "/a", on_fail = "continue"},
+  {request = "http://you:s3cret@127.0.0.1:1/b", on_fail = "continue"},
+  {download = "http://you:s3cret@127.0.0.1:1/c", on_fail = "continue"},
+]
+"""
+    path = write(tmp_path, text)
+    assert cli.main(["plan", "check", str(path)]) == 0
+    made = [tmp_path / name for name in ("r.json", "r.html", "r.ndjson")]
+    options = ["--json", str(made[0]), "--html", str(made[1]), "--ndjson", str(made[2])]
+    cli.main(["load", "--plan", str(path), *options])
+    out, err = capfd.readouterr()
+    assert "GET http://127.0.0.1:1/b" in out
+    for said in (out, err, *(one.read_text() for one in made)):
+        assert "s3cret" not in said
+    for one in made:
+        assert "http://127.0.0.1:1/b" in one.read_text()
+
+
 def test_check_tells_all_that_is_wrong(tmp_path: Path, capfd: Capture) -> None:
     path = write(tmp_path, BASE + STEP + "request = '/x y'\nthinks = 1\n")
     assert cli.main(["plan", "check", str(path)]) == 2

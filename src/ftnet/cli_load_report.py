@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
+from ftnet.errors import redact
 from ftnet.load.checks import Outcome, enough
 from ftnet.terminal import BOLD, DIM, RED, YELLOW, Style, fitted, paint
 from ftnet.waterfall import human_bytes, joined
@@ -242,7 +243,7 @@ def asked(options: Options, plan: str = "") -> str:
     if options.plan is not None:
         scenarios = ", ".join(one.name for one in options.plan.scenario)
         return f"plan {options.plan.name}: {scenarios}"
-    return f"plan {plan}" if plan else f"{options.method} {options.url}"
+    return f"plan {plan}" if plan else f"{options.method} {redact(options.url)}"
 
 
 def _about(result: Result, style: Style) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ftnet.errors import redact
 from ftnet.plan import Plan, model, to_toml
 from ftnet.plan.answers import expectations
 from ftnet.plan.data import open_rows
@@ -67,7 +68,7 @@ def lines_of(plan: Plan) -> Iterator[str]:
     yield f"{plan.name}: nothing is wrong in it"
     yield ""
     if plan.base_url:
-        yield _row("goes to", plan.base_url)
+        yield _row("goes to", redact(plan.base_url))
     if any(one.load is None for one in plan.scenario):
         yield _row("load", _load(plan.load))
     if plan.variables:
@@ -105,6 +106,7 @@ def _scenario(scenario: Scenario, whole: float, steps: list[tuple[str, Step]]) -
 def _does(step: Step, name: str) -> str:
     kind = model.kind_of(step)
     text = step.request if isinstance(step, model.Http) else f"{kind} {getattr(step, kind)}"
+    text = redact(text)
     return "" if text == name or f"GET {text}" == name else text
 
 

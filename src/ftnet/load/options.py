@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from ftnet.errors import redact
 from ftnet.options import TOKEN, Option, Table, count, merge, word
 from ftnet.settings import CLIENT_SETTINGS, check_client_settings
 from ftnet.url import prepare_url
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Options"]
 
+_CREDENTIALS: Final = frozenset({"authorization", "cookie"})  #: fields that nobody else is told
 _LONGEST: Final = 30 * 86400.0
 _FASTEST: Final = 100_000_000.0
 
@@ -134,10 +136,14 @@ class Options:
         return replace(self, **own)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: `data` as its length, credentials in `settings` left out, a plan's name."""
+        """For JSON: without credentials, `data` as its length, a plan's name."""
         out = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
         out["plan"] = None if self.plan is None else self.plan.name
-        out["header"] = dict(self.header)
+        out["url"] = redact(self.url)
+        out["header"] = {
+            name: "REDACTED" if name.lower() in _CREDENTIALS else value
+            for name, value in self.header.items()
+        }
         out["data"] = len(self.data)
         out["stages"] = [list(stage) for stage in self.stages]
         out["expect_status"] = list(self.expect_status)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from ftcore.engine import Engine
 from ftcore.libcurl import HTTP_VERSIONS
 from ftcore.load import Load
 from ftnet.client import VERSION, engine_settings, proxy_of
-from ftnet.http import authority_of
 from ftnet.load.options import Options
 from ftnet.settings import check_client_settings
 
@@ -43,8 +44,9 @@ def stages_of(options: Options) -> list[tuple[float, float, float]]:
 def head_of(options: Options, user_agent: str) -> bytes:
     """The header block of the request as it goes over HTTP/1.1."""
     target = options.url.partition("://")[2]
-    place = authority_of(options.url)
-    target = target[target.index(place) + len(place) :]
+    authority = target.partition("/")[0].partition("?")[0]
+    login, at_sign, place = authority.rpartition("@")
+    target = target[len(authority) :]
     if not target.startswith("/"):
         target = f"/{target}"
     given = {name.lower() for name in options.header}
@@ -52,6 +54,10 @@ def head_of(options: Options, user_agent: str) -> bytes:
     for name, value in {"Host": place, "User-Agent": user_agent, "Accept": "*/*"}.items():
         if name.lower() not in given:
             lines.append(f"{name}: {value}")
+    if at_sign and "authorization" not in given:  # as libcurl sends it
+        user, _, password = login.partition(":")
+        secret = base64.b64encode(unquote_to_bytes(f"{user}:{password}"))
+        lines.append(f"Authorization: Basic {secret.decode()}")
     lines += [f"{name}: {value}" for name, value in options.header.items()]
     if options.data or options.method in ("POST", "PUT", "PATCH"):
         lines.append(f"Content-Length: {len(options.data)}")

@@ -23,6 +23,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from ftnet.client import VERSION
+from ftnet.errors import redact
 from ftnet.load.books import Books
 from ftnet.load.metrics import BORDERS, Metric, Totals, metrics_of, up_to
 
@@ -69,7 +70,7 @@ class Prometheus(Collector):
     def begun(self, options: Options, started: float) -> None:
         self._about = {
             "version": VERSION,
-            "url": options.url,
+            "url": redact(options.url),
             "method": options.method,
             "plan": "" if options.plan is None else options.plan.name,
         }

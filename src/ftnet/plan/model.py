@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from ftnet.errors import redact
 from ftnet.plan.urls import split_request
 
 __all__ = [
@@ -220,14 +221,14 @@ class Plan(_Struct, frozen=True, kw_only=True):
 
     @property
     def target(self) -> str:
-        """What it is about: its base URL, or where its first step goes."""
+        """What it is about, without credentials: its base URL, or where its first step goes."""
         steps = [step for scenario in self.scenario for step in scenario.step]
         if self.base_url or not steps:
-            return self.base_url
+            return redact(self.base_url)
         first = steps[0]
         if isinstance(first, Http):
-            return split_request(first.request)[1]
-        return str(getattr(first, kind_of(first)))
+            return redact(split_request(first.request)[1])
+        return redact(str(getattr(first, kind_of(first))))
 
 
 def _unique(name: str, seen: dict[str, int]) -> str:
@@ -241,8 +242,8 @@ def kind_of(step: Step | Action) -> str:
 
 
 def does(step: Step) -> str:
-    """What a step without a name is called."""
+    """What a step without a name is called: without credentials."""
     if isinstance(step, Http):
-        return " ".join(split_request(step.request))
+        return redact(" ".join(split_request(step.request)))
     kind = kind_of(step)
-    return f"{kind} {getattr(step, kind)}"
+    return redact(f"{kind} {getattr(step, kind)}")
