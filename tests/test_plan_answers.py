@@ -240,11 +240,12 @@ def test_a_path_finds_what_was_put_there(keys: list[str | int], value: int) -> N
         ({"json:$.ok": "${yes}"}, ["json:$.ok = ${yes}"]),
         ({"json:$.text": "a${part}"}, ['json:$.text = "a${part}"']),
         ({"body": {"contains": "${name}"}}, ["body contains ${name}"]),
+        ({"json:$.items[*].id": {"contains": "${two}"}}, ["json:$.items[*].id contains ${two}"]),
     ],
 )  # fmt: skip
 def test_holds(expect: dict[str, Any], texts: list[str]) -> None:
     made = expectations(expect)
-    variables = {"id": "17", "last": 7, "yes": True, "part": "bc", "name": "Ada"}
+    variables = {"id": "17", "last": 7, "yes": True, "part": "bc", "name": "Ada", "two": "2"}
     assert [one.text for one in made] == texts
     assert [one.holds(answer(), variables) for one in made] == [True] * len(made)
     if "exist" not in made[-1].text and "Bob" not in texts[-1]:

@@ -418,6 +418,18 @@ def test_scenarios_are_mixed_by_weight() -> None:
     assert result.steps["b"].counts.completed == pytest.approx(100, abs=3)
 
 
+def test_each_user_has_a_number_of_its_own() -> None:
+    step, own = Http(request="/${user}"), Load(users=3, iterations=9)
+    scenarios = (
+        Scenario(name="own", step=(step,), load=own),
+        Scenario(name="shared", step=(Http(request="/${user}?shared"),)),
+    )
+    with CountingServer() as server:
+        run(plan(server.url, scenario=scenarios, users=2, iterations=4))
+        seen = {head.split()[1] for head in server.heads}
+    assert seen == {b"/0?shared", b"/1?shared", b"/2", b"/3", b"/4"}
+
+
 def test_a_scenario_may_have_a_load_of_its_own() -> None:
     with CountingServer() as server:
         scenarios = (

@@ -380,11 +380,12 @@ def _alike(got: Any, wanted: Any) -> bool:
 
 def _contains(value: Any) -> _Judge:
     wanted = template.compile_value(value)
+    same = _same if wanted.static else _alike
 
     def judge(got: Any, variables: Mapping[str, Any]) -> bool:
         part = wanted.render(variables)
         if isinstance(got, list):
-            return any(_same(item, part) for item in got)
+            return any(same(item, part) for item in got)
         if isinstance(got, dict):
             return part in got if isinstance(part, str) else False
         return text_of(part) in text_of(got)

@@ -43,7 +43,7 @@ class Face:
     def __init__(self, variables: dict[str, Any]) -> None:
         self.variables = variables  #: which later steps find as they were left
         self.number: int = variables["user"]  #: among all users of the run
-        self.iteration: int = variables["iteration"]  #: among all iterations of the run
+        self.iteration: int = variables["iteration"]  #: among all of its schedule
 
 
 class PythonWork(Work):

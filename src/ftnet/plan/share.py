@@ -136,6 +136,7 @@ class Stream(Flow):
         self.works: list[tuple[Work, ...]] = []
         self.users: list[User] = []
         self.idle: list[User] = []  # open model: who can begin; closed: whose last is over
+        self.first_user = 0  # its number; those of other streams have others
         self.open = options.open_model
         self.index, self.of = index, of
         self.begun = 0  # iterations of this share
@@ -434,7 +435,8 @@ class PlanShare(Counting):
 
     def _iterate(self, stream: Stream, user: User, number: int, due: int, now: int) -> None:
         variables = dict(self.plan.variables)
-        variables["iteration"], variables["user"] = number, user.number * self._of + self._index
+        variables["iteration"] = number
+        variables["user"] = stream.first_user + user.number * self._of + self._index
         variables["$random"] = self._random
         scenario = stream.scenario(number)
         try:
@@ -693,4 +695,6 @@ def streams_of(options: Options, index: int, of: int) -> list[Stream]:
     for one in scenarios:
         if one.load is not None:
             streams.append(Stream(options.with_load(one.load), [one], index, of))
+    for before, stream in itertools.pairwise(streams):
+        stream.first_user = before.first_user + before.options.connections
     return streams
