@@ -14,6 +14,7 @@ import pytest
 
 from ftnet import load
 from ftnet.errors import Errno
+from ftnet.plan.jar import Jar
 from ftnet.plan.model import Feed, Http, Load, Plan, Scenario
 from tests.loads import LIMIT, checked
 from tests.plans import balanced, plan, run
@@ -92,6 +93,23 @@ def test_a_cookie_is_kept_however_its_field_is_written(name: str) -> None:
         run(plan(server.url, Http(request="/"), users=1, iterations=2))
         sent = [line for head in server.heads for line in head.lower().split(b"\r\n")]
     assert [line for line in sent if line.startswith(b"cookie:")] == [b"cookie: a=1"]
+
+
+@pytest.mark.parametrize(
+    ("url", "line", "there", "sent"),
+    [
+        ("http://a.shop.example/", "a=1; Domain=shop.example", "http://b.shop.example/", "a=1"),
+        ("http://a.shop.example/", "a=1; Domain=example", "http://evil.example/", ""),
+        ("http://10.0.0.1/", "a=1; Domain=0.0.1", "http://11.0.0.1/", ""),
+        ("http://10.0.0.1/", "a=1; Domain=10.0.0.1", "http://10.0.0.1/", "a=1"),
+        ("http://h/", "a=1; Max-Age=x; Expires=Thu, 01 Jan 1970 00:00:00 GMT", "http://h/", ""),
+        ("http://h/", "a=1; Max-Age=9; Expires=Thu, 01 Jan 1970 00:00:00 GMT", "http://h/", "a=1"),
+    ],
+)
+def test_where_and_how_long_a_cookie_is_sent(url: str, line: str, there: str, sent: str) -> None:
+    jar = Jar()
+    jar.take(url, [line])
+    assert jar.header(there) == sent
 
 
 def test_what_stands_around_the_values_stays_as_it_is() -> None:

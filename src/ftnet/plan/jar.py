@@ -6,6 +6,7 @@ Kept small, for there are many: no public suffixes, and what the engine's own ja
 
 from __future__ import annotations
 
+import contextlib
 import time
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -100,6 +101,14 @@ def _within(host: str, domain: str) -> bool:
     return host == domain or host.endswith("." + domain)
 
 
+def _may_set(host: str, domain: str) -> bool:
+    """Whether a host may set cookies for a domain: no top level, and no part of an address."""
+    if host == domain:
+        return True
+    is_address = ":" in host or host.replace(".", "").isdigit()
+    return _within(host, domain) and "." in domain and not is_address
+
+
 def _under(path: str, folder: str) -> bool:
     return path == folder or (
         path.startswith(folder) and (folder.endswith("/") or path[len(folder)] == "/")
@@ -118,7 +127,7 @@ def _parsed(line: str, host: str, path: str) -> _Cookie | None:
         key, _, content = attribute.partition("=")
         given[key.strip().lower()] = content.strip()
     domain = given.get("domain", "").lstrip(".").lower()
-    if domain and not _within(host, domain):
+    if domain and not _may_set(host, domain):
         return None
     folder = given.get("path", "")
     if not folder.startswith("/"):
@@ -130,12 +139,9 @@ def _parsed(line: str, host: str, path: str) -> _Cookie | None:
 
 def _end(given: dict[str, str]) -> float:
     """Max-Age, else Expires; what can't be read is not there."""
-    try:
-        if "max-age" in given:
-            seconds = int(given["max-age"])
-            return time.time() + seconds if seconds > 0 else 0.0
-        if "expires" in given:
-            return parsedate_to_datetime(given["expires"]).timestamp()
-    except (ValueError, OverflowError):
-        return _NEVER
+    with contextlib.suppress(KeyError, ValueError, OverflowError):
+        seconds = int(given["max-age"])
+        return time.time() + seconds if seconds > 0 else 0.0
+    with contextlib.suppress(KeyError, ValueError, OverflowError):
+        return parsedate_to_datetime(given["expires"]).timestamp()
     return _NEVER
