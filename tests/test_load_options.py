@@ -11,6 +11,7 @@ from ftnet import load
 from ftnet.load import Options
 from ftnet.load.options import CLIENT_NAMES, LOAD_OPTIONS
 from ftnet.load.plan import head_of, share, stages_of
+from ftnet.plan.model import Load, Plan
 
 URL = "http://localhost/"
 
@@ -87,6 +88,17 @@ def test_credentials_are_not_told() -> None:
     assert "secret" not in str(made.to_dict())
     assert made.to_dict()["header"]["X-A"] == "told"
     assert made.to_dict()["verify"] is False
+
+
+def test_a_scenarios_load_has_an_end() -> None:
+    """Whatever that of the plan is."""
+    whole = Options.of_plan(Plan(base_url=URL, load=Load(iterations=5)))
+    assert whole.duration is None
+    assert whole.with_load(Load(rate=1)).duration == Options.of(URL).duration == 10
+    assert whole.with_load(Load(stages=((2, 1), (1, 0)))).duration == 3
+    assert whole.with_load(Load(iterations=3)).duration is None
+    whole = Options.of_plan(Plan(base_url=URL, load=Load(duration=4)))
+    assert whole.with_load(Load(rate=1)).duration == 4
 
 
 def test_the_warm_up_goes_at_the_first_rate_there_is() -> None:

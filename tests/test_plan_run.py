@@ -448,6 +448,16 @@ def test_each_user_has_a_number_of_its_own() -> None:
     assert seen == {b"/0?shared", b"/1?shared", b"/2", b"/3", b"/4"}
 
 
+def test_a_load_of_its_own_ends_with_its_stages() -> None:
+    own = Load(users=2, stages=((0.2, 50), (0.1, 50)))
+    with CountingServer() as server:
+        made = plan(server.url, scenario=(Scenario(name="a", step=(Http(request="/"),), load=own),))
+        result = run(made)
+    assert result.duration == pytest.approx(0.3)
+    assert result.iterations is not None
+    assert result.iterations.scheduled == result.iterations.completed == server.requests == 10
+
+
 def test_a_scenario_may_have_a_load_of_its_own() -> None:
     with CountingServer() as server:
         scenarios = (

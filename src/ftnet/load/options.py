@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Options"]
 
 _CREDENTIALS: Final = frozenset({"authorization", "cookie"})  #: fields that nobody else is told
+_DURATION: Final = 10.0  # s, of a load without another end
 _LONGEST: Final = 30 * 86400.0
 _FASTEST: Final = 100_000_000.0
 
@@ -131,8 +132,10 @@ class Options:
         """The same for a scenario that has a load of its own."""
         own = {name: getattr(load, name) for name in PLAN_NAMES if hasattr(load, name)}
         own |= {"connections": load.users, "requests": load.iterations, "warmup": self.warmup}
-        if own["duration"] is None and own["requests"] is None and not own["stages"]:
-            own["duration"] = self.duration
+        if own["duration"] is None and own["stages"]:
+            own["duration"] = sum(seconds for seconds, _ in load.stages)
+        elif own["duration"] is None and own["requests"] is None:
+            own["duration"] = self.duration or _DURATION
         return replace(self, **own)
 
     def to_dict(self) -> dict[str, Any]:
@@ -164,7 +167,7 @@ def _completed(checked: dict[str, Any], given: Mapping[str, Any]) -> dict[str, A
         if checked["duration"] is None:
             checked["duration"] = sum(seconds for seconds, _ in checked["stages"])
     elif checked["duration"] is None and checked["requests"] is None:
-        checked["duration"] = 10.0
+        checked["duration"] = _DURATION
     return checked
 
 
