@@ -436,6 +436,18 @@ def test_scenarios_are_mixed_by_weight() -> None:
     assert result.steps["b"].counts.completed == pytest.approx(100, abs=3)
 
 
+def test_a_user_thinks_after_its_last_step_too() -> None:
+    with CountingServer() as server:
+        steps = (Http(request="/"), Http(request="/last", think=0.2))
+        result = run(plan(server.url, *steps, users=1, iterations=3))
+        assert result.duration >= 0.4
+        steps = (Http(request="/"), Http(request="/never", think=100, when="${no}"))
+        run(plan(server.url, *steps, users=1, iterations=3, variables={"no": ""}))
+        gone = Http(request="/gone", think=0.001, when="${gone}", on_fail="continue")
+        run(plan(server.url, gone, users=1, iterations=2))
+        assert server.requests == 9
+
+
 def test_each_user_has_a_number_of_its_own() -> None:
     step, own = Http(request="/${user}"), Load(users=3, iterations=9)
     scenarios = (

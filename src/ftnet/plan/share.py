@@ -476,8 +476,10 @@ class PlanShare(Counting):
             stream.idle.append(user)  # for what is due, in the next turn
             self._look_for_end()
             return
-        think = stream.scenarios[user.scenario].think
-        rest = self.drawn(think) if think else 0
+        rest = self.drawn(stream.scenarios[user.scenario].think)
+        last = stream.works[user.scenario][-1]
+        if last.think and not broken and _was_wanted(last, user):
+            rest += self.drawn(last.think)
         if failures:
             rest += _REST << failures - 1
         if rest:
@@ -680,6 +682,13 @@ class PlanShare(Counting):
         if isinstance(span, tuple):
             span = self._random.uniform(*span)
         return round(span * 1e9)
+
+
+def _was_wanted(work: Work, user: User) -> bool:
+    try:
+        return work.when is None or work.when(user.variables)
+    except LookupError:  # it was, and failed for it
+        return True
 
 
 def _nothing(_: int) -> None:
