@@ -374,6 +374,20 @@ def test_a_curl_command_is_sent_as_curl_sends_it(tmp_path: Path, options: str) -
     assert step == model.Http(request=f"{method}/", follow=False, **CURL[options])
 
 
+def test_a_file_is_sent_as_curl_sends_it(tmp_path: Path) -> None:
+    (tmp_path / "j.json").write_bytes(b'{"a":\r\n 1}\n')
+    (tmp_path / "b.bin").write_bytes(b"\xff\n")
+    options = ["-d @j.json", "--data-binary @j.json", "--json @j.json", "--data-binary @b.bin"]
+    lines = "".join(f"curl http://h/ {one}\n" for one in options)
+    found = steps(plan.from_urls(saved(tmp_path, "u.txt", lines)))
+    assert [(step.body, step.body_file) for step in found] == [
+        ('{"a": 1}', None), (None, "j.json"), (None, "j.json"), (None, "b.bin"),
+    ]  # fmt: skip
+    assert "u.txt:1: -d @FILE leaves line breaks" in wrong(
+        plan.from_urls, saved(tmp_path, "u.txt", "curl -d @b.bin http://h/")
+    )
+
+
 def test_a_login_in_a_url_is_kept(tmp_path: Path) -> None:
     text = "curl http://me%40x:p@h/\ncurl -u a:b http://me:p@h/\nhttp://me@h/\n"
     sent = [

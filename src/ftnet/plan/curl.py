@@ -115,6 +115,7 @@ class _Request:
         self.defaults: list[tuple[str, str]] = []  # by other options; -H stands for them
         self.data: list[str] = []
         self.file = ""
+        self.joined = False
         self.fields: list[tuple[str, str]] = []
         self.content_type = _FORM
         self.as_query = False
@@ -135,6 +136,10 @@ class _Request:
             raise ValueError("a header field without a value can't be sent")
 
     def add_data(self, text: str) -> None:
+        self.joined |= text.startswith("@")
+        self.add_binary(text)
+
+    def add_binary(self, text: str) -> None:
         if text.startswith("@"):
             self.add_file(text[1:])
         else:
@@ -157,7 +162,7 @@ class _Request:
             raise ValueError("--json can be there once")
         self.content_type = "application/json"
         self.defaults.append(("Accept", "application/json"))
-        self.add_data(text)
+        self.add_binary(text)
 
     def add_field(self, text: str) -> None:
         name, equals, value = text.partition("=")
@@ -208,7 +213,7 @@ class _Request:
         if has_body and "content-type" not in names:
             header.append(("Content-Type", self.content_type))
         method = self.method or ("POST" if has_body else "GET")
-        return Asked(url, method.upper(), header, body, given)
+        return Asked(url, method.upper(), header, body, given, self.joined)
 
     def _upload(self, url: str, header: list[tuple[str, str]]) -> Asked:
         files = [(name, value[1:]) for name, value in self.fields if value[:1] == "@"]
@@ -323,7 +328,8 @@ _VALUES: Final[dict[str, Callable[[_Request, str], None]]] = {
     ),
     **dict.fromkeys(("-X", "--request"), lambda request, text: setattr(request, "method", text)),
     **dict.fromkeys(("-H", "--header"), _Request.add_header),
-    **dict.fromkeys(("-d", "--data", "--data-ascii", "--data-binary"), _Request.add_data),
+    **dict.fromkeys(("-d", "--data", "--data-ascii"), _Request.add_data),
+    "--data-binary": _Request.add_binary,
     "--data-raw": lambda request, text: request.data.append(text),
     "--data-urlencode": _Request.add_encoded,
     "--json": _Request.add_json,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from ftnet.plan import curl
@@ -32,6 +33,8 @@ def from_urls(path: str | os.PathLike[str]) -> Plan:
             some, own = curl.parse(text) if text.startswith("curl") else ([_listed(text)], {})
             for one in some:
                 prepare_url(one.url, "")
+                if one.joined:
+                    _join(one, os.path.dirname(path))
         except ValueError as error:
             reason = str(error).removeprefix(": url ")
             problems.append(Problem(os.fspath(path), number, "", reason))
@@ -46,6 +49,23 @@ def from_urls(path: str | os.PathLike[str]) -> Plan:
     for one in asked:
         one.clean(credentials=True)
     return make_plan(path, asked, settings=settings)
+
+
+def _join(asked: Asked, folder: str) -> None:
+    """Puts the body there that is left of a file without its line breaks, where it has some."""
+    path = os.path.join(folder, asked.given["body_file"])
+    if not os.path.isfile(path):
+        return  # which is told of the plan
+    content = Path(path).read_bytes()
+    left = content.translate(None, b"\r\n\0")
+    if left == content:
+        return
+    try:
+        asked.body = left.decode()
+    except UnicodeDecodeError:
+        reason = "-d @FILE leaves line breaks of binary data out; --data-binary does not"
+        raise ValueError(reason) from None
+    del asked.given["body_file"]
 
 
 def _listed(text: str) -> Asked:

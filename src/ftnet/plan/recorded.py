@@ -45,6 +45,7 @@ class Asked:
     header: list[tuple[str, str]] = field(default_factory=list)
     body: str | None = None
     given: dict[str, Any] = field(default_factory=dict)  #: other keys of its step
+    joined: bool = False  #: its `body_file` goes without its line breaks
 
     @property
     def fields(self) -> dict[str, str]:
