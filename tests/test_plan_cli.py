@@ -44,6 +44,16 @@ def test_check_says_what_a_plan_will_do(tmp_path: Path, capfd: Capture) -> None:
     assert err == ""
 
 
+def test_what_is_left_out_is_told_whoever_reads_the_file(tmp_path: Path, capfd: Capture) -> None:
+    path = saved(tmp_path, "shop.har", har(BROWSED))
+    assert cli.main(["plan", "check", str(path)]) == 0
+    assert "left out: the body of POST https://shop.example/photo: " in capfd.readouterr().err
+    api = {**API, "servers": [{"url": "http://127.0.0.1:1"}]}
+    path = saved(tmp_path, "api.json", api)
+    cli.main(["load", "--plan", str(path), "--requests", "1", "-c", "1"])
+    assert "left out: DELETE /items/{id}: the query parameter why" in capfd.readouterr().err
+
+
 def test_no_password_is_told(tmp_path: Path, capfd: Capture) -> None:
     text = """\
 base_url = "http://me:s3cret@127.0.0.1:1"

@@ -159,11 +159,11 @@ def _plan_of(args: argparse.Namespace) -> tuple[Plan, dict[str, Any]]:
     """The plan, and the options that stand for some of it."""
     import msgspec
 
-    from ftnet import plan
+    from ftnet.cli_plan import load_telling
 
     if args.url is not None:
         raise ValueError(f"the plan has its URLs itself, got {args.url} as well")
-    made = plan.load_any(args.plan)
+    made = load_telling(args.plan)
     settings = cli.client_settings(args)
     given = {name: value for name, value in options_of(args).items() if name not in settings}
     changed = {"settings": {**made.settings, **settings}}

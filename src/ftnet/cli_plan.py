@@ -98,10 +98,10 @@ def _made(
 
 def _check(args: argparse.Namespace) -> int:
     from ftnet.cli_plan_text import lines_of
-    from ftnet.plan import PlanError, load_any
+    from ftnet.plan import PlanError
 
     try:
-        lines = lines_of(load_any(args.file))
+        lines = lines_of(load_telling(args.file))
     except PlanError as error:
         for problem in error.problems:
             cli.say(str(problem))
@@ -137,6 +137,21 @@ def _from_openapi(args: argparse.Namespace) -> int:
     return _make(args, lambda left: from_openapi(args.file, base_url=args.base_url, left_out=left))
 
 
+def load_telling(path: str) -> Plan:
+    """The plan in any kind of file; what is not taken over is told."""
+    from ftnet.plan import load_any
+
+    left_out: list[str] = []
+    plan = load_any(path, left_out=left_out)
+    _tell(left_out)
+    return plan
+
+
+def _tell(left_out: list[str]) -> None:
+    for told in left_out:
+        cli.say(f"left out: {told}")
+
+
 def _make(args: argparse.Namespace, make: Callable[[list[str]], Plan]) -> int:
     from ftnet.plan import PlanError
 
@@ -147,8 +162,7 @@ def _make(args: argparse.Namespace, make: Callable[[list[str]], Plan]) -> int:
         for one in error.problems:
             cli.say(str(one))
         raise cli.CommandError(cli.USAGE, f"no plan can be made of {args.file}") from None
-    for told in left_out:
-        cli.say(f"left out: {told}")
+    _tell(left_out)
     _write(args, plan)
     return 0
 

@@ -11,15 +11,17 @@ from ftnet.plan.listed import from_urls
 from ftnet.plan.model import Plan
 from ftnet.plan.openapi import from_openapi
 from ftnet.plan.read import read
+from ftnet.plan.recorded import LeftOut
 
 __all__ = ["load_any"]
 
 
-def load_any(path: str | os.PathLike[str]) -> Plan:
+def load_any(path: str | os.PathLike[str], *, left_out: LeftOut | None = None) -> Plan:
     """The plan in a file, by its ending, and of .json by what is in it.
 
     .toml is a plan; .har a HAR file; .yaml and .yml are OpenAPI; .json is any of the three, in
-    JSON; anything else is a list of URLs or curl commands. `PlanError` tells what is wrong in it.
+    JSON; anything else is a list of URLs or curl commands. What is not taken over of a HAR file
+    or an OpenAPI document is added to ``left_out``. `PlanError` tells what is wrong in it.
     """
     ending = os.path.splitext(path)[1].lower()
     if ending == ".json":
@@ -27,8 +29,10 @@ def load_any(path: str | os.PathLike[str]) -> Plan:
     if ending in (".toml", ".json"):
         return read(path)
     if ending == ".har":
-        return from_har(path)
-    return from_openapi(path) if ending in (".yaml", ".yml") else from_urls(path)
+        return from_har(path, left_out=left_out)
+    if ending in (".yaml", ".yml"):
+        return from_openapi(path, left_out=left_out)
+    return from_urls(path)
 
 
 def _kind_of_json(path: str | os.PathLike[str]) -> str:
