@@ -402,6 +402,16 @@ def test_a_url_of_curl_is_one(tmp_path: Path) -> None:
     assert [step.request for step in found] == ["/[1]", "http://[::1]/a", "/[1-3]{a}"]
 
 
+@pytest.mark.parametrize("text", ['{"a":1,"a":2}', "1.10", "0.12345678901234567890", '"\\u00e9"'])
+def test_json_that_would_not_be_sent_as_it_was_is_sent_as_a_text(tmp_path: Path, text: str) -> None:
+    post = {"mimeType": "application/json", "text": text}
+    (step,) = steps(
+        plan.from_har(saved(tmp_path, "a.har", har([entry(SHOP + "/", "POST", post=post)])))
+    )
+    assert (step.json, step.body) == (None, text)
+    assert step.header["Content-Type"] == "application/json"
+
+
 MULTIPART = {"mimeType": "multipart/form-data; boundary=X"}
 
 

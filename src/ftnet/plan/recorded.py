@@ -209,9 +209,10 @@ def _json_of(text: str) -> Any:
     """The value, where TOML can hold it and it is sent as the same JSON but for blanks."""
     try:
         value = msgspec.json.decode(text)
+        same = msgspec.json.format(text, indent=-1) == msgspec.json.encode(value).decode()
     except (ValueError, RecursionError):
         return None
-    return _escaped_json(value) if _fits(value) else None
+    return _escaped_json(value) if same and _fits(value) else None
 
 
 def _fits(value: Any) -> bool:
