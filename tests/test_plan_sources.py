@@ -296,7 +296,8 @@ curl -x p:1 http://h/
 curl -x q:1 http://h/
 ftp://h/
 curl "http://h/?$KEY"
-curl http://h/ -H "X: `id`"
+curl http://h/ -H "X: `id`" -d '{
+}'
 curl 'http://h/{a,b}'
 curl http://h/ -H @file
 curl http://h/ -F a=<file
@@ -315,10 +316,10 @@ curl 'http://h/
         "u.txt:10: has a wrong scheme, got 'ftp'; takes http or https",
         "u.txt:11: $KEY is the shell's: write what it stands for",
         "u.txt:12: ` is the shell's: write what it stands for",
-        "u.txt:13: curl makes several URLs of [] and {}: write each, or --globoff",
-        "u.txt:14: -H of a file is not supported",
-        "u.txt:15: -F NAME=<FILE is not supported",
-        "u.txt:16: a quote is not closed: 'http://h/",
+        "u.txt:14: curl makes several URLs of [] and {}: write each, or --globoff",
+        "u.txt:15: -H of a file is not supported",
+        "u.txt:16: -F NAME=<FILE is not supported",
+        "u.txt:17: a quote is not closed: 'http://h/",
     ]
     assert "has no requests" in wrong(plan.from_urls, saved(tmp_path, "u.txt", "# none\n"))
     assert "there is no file" in wrong(

@@ -68,6 +68,7 @@ def words(command: str) -> list[str]:
             lambda found: {"\n\n": "\n", "\n": " "}.get(found[1], found[1]), command
         )
     out: list[str] = []
+    shells: re.Match[str] | None = None
     word: str | None = None
     at = 0
     while at < len(command):
@@ -81,11 +82,11 @@ def words(command: str) -> list[str]:
             found = _WORD.match(command, at)
             if found is None:
                 raise _Open(f"a quote is not closed: {command[at : at + 20]}")
-            shells = None if for_cmd else _SHELLS.search(found["double"] or found["plain"] or "")
-            if shells:
-                raise ValueError(f"{shells[1]} is the shell's: write what it stands for")
+            shells = shells or _SHELLS.search(found["double"] or found["plain"] or "")
             word = (word or "") + _unquoted(found)
             at = found.end()
+    if shells and not for_cmd:
+        raise ValueError(f"{shells[1]} is the shell's: write what it stands for")
     return out if word is None else [*out, word]
 
 
