@@ -132,6 +132,7 @@ cdef struct wire:
     bint reading
     unsigned char looks    # counts answers, to look twice at some
     bint in_parts          # answers were seen to come in at several times
+    bint broken            # the socket has an error
     int64_t came_first     # when the bytes being told came in, the first and the last of them
     int64_t came_last
     deferred again         # goes on in the next step

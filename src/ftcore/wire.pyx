@@ -230,14 +230,19 @@ cdef char *place_to_read(wire *w, size_t *room) noexcept nogil:
 
 cdef int64_t read_stamped(wire *w, char *into, size_t room) noexcept nogil:
     """Most answers come in one segment, whose first byte is as old as its last: the first is asked
-    for where the peer was seen to send in parts, and now and then."""
+    for where the peer was seen to send in parts, and now and then. Not where the socket has an
+    error: whoever asks would be told of it in place of the read."""
     cdef int64_t n, first = 0, last = 0, now
     cdef bint known = w.first_at != 0 and w.c.coded and connection_holds_back(w.c)
-    if w.first_at == 0 and not (w.c.tls and w.begun == 1):  # TLS tickets may come before it
+    cdef bint tickets = w.c.tls and w.begun == 1  # of TLS; they may come before it
+    if w.first_at == 0 and not tickets and not w.broken:
         w.looks += 1
         if w.in_parts or w.looks % LOOK_TWICE == 1:
             first = sock_first_came_at(w.c.fd)
-    n = connection_recv_stamped(w.c, into, room, &last)
+    if w.broken and w.c.coded:
+        n = connection_recv(w.c, into, room)
+    else:
+        n = connection_recv_stamped(w.c, into, room, &last)
     if n <= 0:
         return n
     if last == 0 and known:  # it came with what was read before
@@ -502,6 +507,7 @@ cdef void on_ready(void *owner, unsigned ready) noexcept nogil:
         send_on(w)
         if w.standing and not w.blocked:
             watch(w)
+    w.broken = ready & POLLER_ERROR != 0
     if w.standing and ready & (POLLER_READ | POLLER_ERROR):
         receive(w)
 
