@@ -33,7 +33,7 @@ from ftcore.tally cimport (
 )
 from ftcore.wire cimport (
     HTTP1_FOR_HEAD, HTTP1_PLAIN, wire_face, wire_free, wire_new, wire_read_phases, wire_send,
-    wire_was_stale,
+    wire_sent_at, wire_was_stale,
 )
 
 cdef extern from "c/clock.h" nogil:
@@ -127,7 +127,8 @@ cdef void read_wire(lane *a, trip *t) noexcept nogil:
     t.sent = 0
     if w == NULL or w.began_at < a.taken or w.sent == 0:
         return
-    t.began_at, t.sent_at, t.first_at, t.last_at = w.began_at, w.sent_at, w.first_at, w.last_at
+    t.began_at, t.sent_at, t.first_at = w.began_at, wire_sent_at(w), w.first_at
+    t.last_at = max(w.last_at, t.sent_at)  # what was answered early is over when all was sent
     t.sent, t.received, t.body = w.sent, w.received, a.body
     t.status = w.reader.head.status
     t.http = 1
@@ -234,11 +235,11 @@ cdef void on_ended(wire *w) noexcept nogil:
     read_wire(a, &t)
     record_answer(a, &t)
     a.failures = 0
-    a.free_at = w.last_at
+    a.free_at = t.last_at
     if not w.reusable:
         a.g.active.counts[TALLY_CLOSED] += 1
         drop(a)
-    release(a, w.last_at)
+    release(a, t.last_at)
 
 
 cdef void on_lost(wire *w, int outcome) noexcept nogil:

@@ -156,6 +156,8 @@ cdef void wire_resume(wire *) noexcept nogil
 cdef bint wire_was_stale(wire *) noexcept nogil
 # Whether every byte of the request is with the kernel.
 cdef bint wire_sent_all(wire *) noexcept nogil
+# When the kernel had all of the request, as far as the answer lets that be known; 0: not yet.
+cdef int64_t wire_sent_at(wire *) noexcept nogil
 # All moments that the wire knows of the exchange, into the CONNECT_*, SSL_*, DNS_*, REQUEST_* and
 # RESPONSE_* ones; bytes, peer, round-trip time and whether the connection was used before.
 cdef void wire_read_phases(wire *, phases *, int64_t since) noexcept nogil

@@ -542,7 +542,7 @@ cdef bint wire_was_stale(wire *w) noexcept nogil:
         CURLE_GOT_NOTHING, CURLE_RECV_ERROR, CURLE_SEND_ERROR)
 
 
-cdef int64_t sent_at(wire *w) noexcept nogil:
+cdef int64_t wire_sent_at(wire *w) noexcept nogil:
     """An answer that came in before the kernel was back from taking the last of the request came
     for all of it: then what is known is when it was given that."""
     return w.handed_at if w.handed_at <= w.first_at < w.sent_at else w.sent_at
@@ -568,7 +568,7 @@ cdef void wire_read_phases(wire *w, phases *p, int64_t since) noexcept nogil:
     at = max(at, w.began_at)
     p.at[REQUEST_START] = at
     if w.sent_at:
-        p.at[REQUEST_END] = max(at, sent_at(w))
+        p.at[REQUEST_END] = max(at, wire_sent_at(w))
     elif w.first_at:  # answered before all was sent, which it never was
         p.at[REQUEST_END] = max(at, w.handed_at)
     if w.first_at == 0:
