@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ftnet import load
 from ftnet.errors import Errno
 from tests.loads import LIMIT, checked, run
-from tests.servers.awkward import closed_port, eventually
+from tests.servers.awkward import AwkwardServer, BlackHole, Peer, closed_port, eventually
 from tests.servers.counting import OK, CountingServer, answer
 from tests.servers.scripted import Answer, Greeting, Stage
 
@@ -114,6 +114,32 @@ def test_a_server_that_never_answers_times_out() -> None:
     assert result.phases["total"]["failed"].min >= 100_000_000
 
 
+@pytest.mark.parametrize("lane", ["native", "libcurl"])
+def test_a_connection_that_does_not_come_in_time_has_failed(
+    lane: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTNET_LANE", lane)
+    with BlackHole() as hole:
+        result = run(hole.url, requests=3, connections=3, timeout=0.1)
+    assert [(one.errno, one.count) for one in result.errors] == [(Errno.TIMEOUT, 3)]
+    assert result.counts.connect_failed == 3
+    assert result.counts.sent == 0
+
+
+@pytest.mark.parametrize("lane", ["native", "libcurl"])
+def test_a_reset_is_told_from_an_end(lane: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by those that look when the first byte came, as the first of each connection does."""
+    monkeypatch.setenv("FTNET_LANE", lane)
+
+    def refuse(peer: Peer) -> None:
+        peer.read_head()
+        peer.reset()
+
+    with AwkwardServer(refuse) as server:
+        result = run(server.url, requests=12, connections=2)
+    assert [(one.cause.name, one.count) for one in result.errors] == [("ECONNRESET", 12)]
+
+
 def test_what_is_under_way_at_the_end_gets_its_grace() -> None:
     with CountingServer(lambda number: None) as server:
         result = run(server.url, duration=0.3, connections=3, grace=0.1)
@@ -170,6 +196,9 @@ def test_an_answer_before_the_request_was_sent(socket_loop: Any) -> None:
             f"{stage.url}/0", method="POST", data=b"x" * 8_000_000, requests=5, connections=1
         )
     assert result.counts.completed + result.counts.failed == 5
+    if result.counts.failed == 0:
+        phases = [result.phases[name]["all"] for name in ("send", "ttfb", "download")]
+        assert sum(one.sum for one in phases) == result.service.sum
     assert all(
         one.below == one.above == 0
         for by_class in result.phases.values()

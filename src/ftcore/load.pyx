@@ -196,7 +196,6 @@ cdef void connect(lane *a) noexcept nogil:
     cdef long os_errno = 0
     a.w = wire_new(a.g.r, a.g.set, &a.g.asked, &FACE, a, True, &os_errno)
     if a.w == NULL:
-        a.g.active.counts[TALLY_CONNECT_FAILED] += 1
         fail(a, OUTCOME_NO_MEMORY, os_errno, b"")
 
 
@@ -245,9 +244,7 @@ cdef void on_ended(wire *w) noexcept nogil:
 cdef void on_lost(wire *w, int outcome) noexcept nogil:
     cdef lane *a = <lane *>w.owner
     cdef generator *g = a.g
-    if w.begun == 0:
-        g.active.counts[TALLY_CONNECT_FAILED] += 1
-    else:
+    if w.begun:
         g.active.counts[TALLY_CLOSED] += 1
     if not a.busy:
         drop(a)
@@ -289,8 +286,6 @@ cdef void on_over(courier *c, int result) noexcept nogil:
         g.port = c.t.ph.port
         memcpy(g.ip, c.t.ph.ip, sizeof(g.ip))
     if result or not 100 <= c.t.status <= 999:
-        if c.opened_at and not c.t.fresh:
-            g.active.counts[TALLY_CONNECT_FAILED] += 1
         fail(a, result if result else CURLE_WEIRD_SERVER_REPLY, c.os_errno, c.error)
         return
     record_answer(a, &c.t)
@@ -348,14 +343,19 @@ cdef void take_up(lane *a, int64_t due, int64_t now) noexcept nogil:
 cdef void fail(lane *a, int outcome, long os_errno, const char *detail) noexcept nogil:
     """No response came in whole. In the closed model the lane rests: a dead server costs little."""
     cdef int64_t now = now_ns()
+    cdef bint connects
     cdef trip t
     if a.c != NULL:
         courier_halt(a.c)
+        connects = a.c.opened_at and not a.c.t.fresh
         record_failure(a, &a.c.t, outcome, os_errno, detail, now)
     else:
         read_wire(a, &t)
+        connects = a.w == NULL or a.w.begun == 0
         record_failure(a, &t, outcome, os_errno, detail, now)
         drop(a)
+    if connects:
+        a.g.active.counts[TALLY_CONNECT_FAILED] += 1
     a.free_at = now
     if a.failures < REST_DOUBLINGS:
         a.failures += 1
