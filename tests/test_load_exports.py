@@ -351,6 +351,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["--csv", "/nowhere/file", "URL"], "(2) can't write to /nowhere/file: No such file"),
         (["--csv", "-", "--json", "-", "URL"], "(2) --json and --csv can't both go to stdout"),
         (["--hdr", "-", "--ndjson", "-", "URL"], "(2) --ndjson and --hdr can't both go to"),
+        (["--csv", "./a", "--json", "a", "URL"], "(2) --json and --csv can't both go to ./a"),
     ],
 )
 def test_wrong_usage_names_the_option(

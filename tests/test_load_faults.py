@@ -353,6 +353,7 @@ def test_a_generator_that_was_put_aside_makes_the_run_invalid() -> None:
         result = told(process)
     assert not result["valid"]
     assert "late" in [one["kind"] for one in result["reasons"]]
+    assert result["warnings"] == []  # none waited for a connection
     counts = result["counts"]
     assert counts["completed"] == counts["sent"] == server.requests
     assert counts["late"] > 100

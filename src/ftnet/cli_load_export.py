@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -25,11 +26,18 @@ _ADDRESS = re.compile(r"(?:(\[[^\]]+\]|[^:\[\]]+):)?(\d{1,5})")
 
 
 def stdout_taken(args: argparse.Namespace) -> bool:
-    """Whether one of the options writes to stdout; CommandError: more than one does."""
-    taken = [f"--{name}" for name in ("json", "html", *_FILES) if getattr(args, name) == "-"]
-    if len(taken) > 1:
-        raise cli.CommandError(cli.USAGE, f"{' and '.join(taken)} can't both go to stdout")
-    return bool(taken)
+    """Whether one of the options writes to stdout; CommandError: two write to the same file."""
+    taken: dict[str, str] = {}
+    for name in ("json", "html", *_FILES):
+        path = getattr(args, name)
+        if path is None:
+            continue
+        place = "stdout" if path == "-" else os.path.realpath(path)
+        other = taken.setdefault(place, name)
+        if other != name:
+            shown = "stdout" if path == "-" else path
+            raise cli.CommandError(cli.USAGE, f"--{other} and --{name} can't both go to {shown}")
+    return "stdout" in taken
 
 
 class Exports:

@@ -263,8 +263,12 @@ def _more(options: Options) -> str:
 
 def share_up_to(histogram: Histogram, ns: int) -> float:
     """Share of the values that are in slots up to that of `ns`, of 0 to 1; there are values."""
-    end = bisect_left(histogram.values, ns) + 1
-    return sum(histogram.counts[:end]) / histogram.count
+    return 1 - _above(histogram, ns) / histogram.count
+
+
+def _above(histogram: Histogram, ns: int) -> int:
+    """How many values are in slots above that of `ns`."""
+    return sum(histogram.counts[bisect_left(histogram.values, ns) + 1 :])
 
 
 def _ran_out(result: Result) -> Iterator[Verdict]:
@@ -289,7 +293,9 @@ def _warnings(result: Result) -> Iterator[Verdict]:
     """What does not make the figures wrong, but should be known."""
     late_ns = round(result.options.late_after * 1e9)
     waited = result.phases.get("queue", {}).get("all", Histogram())
-    share = 1 - share_up_to(waited, late_ns) if waited.count else 0.0
+    # the generator was late: those had a connection
+    without = _above(waited, late_ns) - _above(result.lateness, late_ns)
+    share = max(without, 0) / waited.count if waited.count else 0.0
     unsent = result.counts.unsent
     if share > _LATE or unsent:
         yield Verdict(
