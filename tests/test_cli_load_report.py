@@ -66,6 +66,14 @@ def test_an_interrupted_run_says_so() -> None:
     assert told(result(interrupted=True))[0].endswith(", interrupted after 2 s")
 
 
+def test_requests_without_an_answer_are_in_the_first_line() -> None:
+    counts = Counts(scheduled=1020, completed=1000, answered=1000, unfinished=20)
+    (first, *_) = told(result(counts=counts))
+    assert first == "VALID  500 answers/s, 1.96 % without an answer, 0 % errors"
+    few = Counts(scheduled=1002, completed=1000, answered=1000, unfinished=2)
+    assert told(result(counts=few))[0] == "VALID  500 answers/s, p99 9.9 ms, 0 % errors"
+
+
 def test_numbers_of_requests_add_up() -> None:
     counts = Counts(scheduled=112, sent=108, completed=100, answered=100, failed=6, unfinished=2,
                     unsent=4)  # fmt: skip

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ftnet.histogram import Histogram
+from ftnet.load import Counts
 from ftnet.load.checks import Check, CheckError, enough, needed
 from tests.load_results import evenly, result, unanswered
 
@@ -105,6 +106,18 @@ def test_it_says_whether_the_limit_is_kept(text: str, ok: bool) -> None:
 def test_what_can_not_be_told_is_not_kept(text: str, note: str) -> None:
     outcome = Check.parse(text).judge(result())
     assert (outcome.got, outcome.ok, outcome.note) == (None, False, note)
+
+
+def test_percentiles_do_not_pass_over_requests_without_an_answer() -> None:
+    """Of 1,000 requests 20 are under way at the end or were never sent: p98 is known, p99 not."""
+    counts = Counts(scheduled=1000, completed=980, unfinished=15, unsent=5)
+    found = result(counts=counts, response=evenly(980), phases={"total": {"all": evenly(980)}})
+    for known in ("p98<1s", "service.p99<1s", "max<1s"):
+        assert Check.parse(known).judge(found).ok
+    for hidden in ("p98.1<1s", "p99<1s", "total.p99<1s"):
+        outcome = Check.parse(hidden).judge(found)
+        assert (outcome.got, outcome.ok) == (None, False)
+        assert outcome.note == "20 requests had no answer by the end"
 
 
 def test_without_answers_a_share_of_them_is_not_kept() -> None:

@@ -165,7 +165,7 @@ def test_what_found_no_connection_is_counted() -> None:
         eventually(lambda: server.requests == result.counts.sent, "all that was sent")
     assert (result.counts.scheduled, result.counts.unfinished) == (50, 2)
     assert result.counts.unsent == 48
-    assert [one.kind for one in result.warnings] == ["connections"]
+    assert [one.kind for one in result.warnings] == ["connections", "unanswered"]
     assert result.intervals[-1].waiting == 0
 
 

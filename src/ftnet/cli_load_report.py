@@ -166,7 +166,10 @@ def key_facts(result: Result) -> list[str]:
     """The figures that matter most, in a few words each."""
     facts = [f"{rate(result.rate)} answers/s"]
     p99 = percentile(result.response, 99)
-    if p99 is not None:
+    if result.hides(99):
+        unanswered = result.unanswered / result.counts.scheduled
+        facts.append(f"{percent(unanswered)} without an answer")
+    elif p99 is not None:
         facts.append(f"p99 {duration(p99 / 1e9)}")
     facts.append(f"{percent(result.error_rate)} errors")
     if result.interrupted:

@@ -10,6 +10,9 @@
     CLASS = 1xx 2xx 3xx 4xx 5xx, and failed for phases
     STATISTIC = p50, p99.9 ... | min | mean | max
 
+A percentile of the response time (or of ``total``) that depends on requests without an answer by
+the end is not known, and does not keep its limit.
+
 A statistic's limit is a time with its unit (ns us ms s m), that of requests a number or a share
 (``5``, ``0.1%``), that of ``rate`` responses a second. Numbers may end in k or M.
 """
@@ -236,6 +239,8 @@ def _statistic(what: str, group: str, name: str) -> _Reader:
             return None, f"refused: {result.percentiles_refused}"
         if not enough(histogram, percent):
             return None, f"{histogram.count:,} samples; it needs {needed(percent):,}"
+        if what in ("response", "total") and result.hides(percent):
+            return None, f"{result.unanswered:,} requests had no answer by the end"
         return min(histogram.percentile(percent), histogram.max) / 1e9, ""
 
     return read

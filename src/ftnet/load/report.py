@@ -304,3 +304,10 @@ def _warnings(result: Result) -> Iterator[Verdict]:
             f" and {unsent} had none by the end",
             "response times count that wait, but of those without; more connections shorten it",
         )
+    if result.hides(99):
+        yield Verdict(
+            "unanswered",
+            f"{result.unanswered:,} of {result.counts.scheduled:,} requests had no answer by the"
+            " end, and no time of theirs is among those below",
+            "percentiles are of the others; a longer grace waits for more",
+        )

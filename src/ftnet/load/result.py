@@ -43,7 +43,7 @@ class Verdict:
     """One reason not to take the figures for the server's: the generator was the limit."""
 
     #: "cpu", "late", "worker", "descriptors", "ports", "memory", "range"; among warnings
-    #: "connections"
+    #: "connections", "unanswered"
     kind: str
     text: str  #: what was seen
     advice: str  #: what to do
@@ -293,6 +293,19 @@ class Result:
             if worker.saturated:
                 return f"worker {worker.name} {worker.saturated}"
         return ""
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that had neither an answer nor an error when the run was over."""
+        return self.counts.unfinished + self.counts.unsent
+
+    def hides(self, percent: float) -> bool:
+        """Whether a percentile of the response times depends on those that were never known.
+
+        They are of requests that had no answer by the end, and may be longer than all others.
+        """
+        most = (1 - percent / 100) * (self.response.count + self.unanswered)
+        return self.unanswered > most + 1e-6
 
     @property
     def valid(self) -> bool:
