@@ -108,6 +108,13 @@ def test_what_can_not_be_told_is_not_kept(text: str, note: str) -> None:
     assert (outcome.got, outcome.ok, outcome.note) == (None, False, note)
 
 
+def test_a_share_is_exactly_what_is_written() -> None:
+    """Not 0.9990000000000001, as 99.9 * 0.01 is."""
+    found = result(statuses={200: 999, 503: 1})
+    for check in ("status.200>=99.9%", "status.200=99.9%", "status.503<=0.1%"):
+        assert Check.parse(check).judge(found).ok
+
+
 def test_percentiles_do_not_pass_over_requests_without_an_answer() -> None:
     """Of 1,000 requests 20 are under way at the end or were never sent: p98 is known, p99 not."""
     counts = Counts(scheduled=1000, completed=980, unfinished=15, unsent=5)

@@ -23,6 +23,7 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ftnet.load.result import CLASSES, PHASES
@@ -269,4 +270,5 @@ def _limit(text: str, start: int, limit: str, kind: str) -> tuple[float, str]:
         at = start + found.start(2)
         said = f"{unit!r} is no unit here" if unit else "the unit is missing"
         raise CheckError(text, at, at + len(unit), f"{said}; the limit is {takes}")
-    return float(found[1]) * units[unit], "s" if kind == "time" else "%" if unit == "%" else ""
+    value = float(Decimal(found[1]) * Decimal(str(units[unit])))  # 99.9% is 0.999
+    return value, "s" if kind == "time" else "%" if unit == "%" else ""
