@@ -106,10 +106,15 @@ def test_one_that_is_not_idempotent_is_not_sent_again() -> None:
     assert result.counts.retried == 0
 
 
-def test_a_server_that_never_answers_times_out() -> None:
+@pytest.mark.parametrize("lane", ["native", "libcurl"])
+def test_a_server_that_never_answers_times_out(lane: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTNET_LANE", lane)
     with CountingServer(lambda number: None) as server:
         result = run(server.url, requests=6, connections=3, timeout=0.1)
         eventually(lambda: server.requests == result.counts.sent, "all that was sent")
+    assert result.counts.opened + result.counts.connect_failed == 6
+    assert result.counts.opened >= result.counts.sent
+    assert result.counts.closed == 0  # by the server
     assert [(one.errno, one.count) for one in result.errors] == [(Errno.TIMEOUT, 6)]
     assert result.phases["total"]["failed"].min >= 100_000_000
 

@@ -276,15 +276,30 @@ cdef inline void send_on_wire(lane *a) noexcept nogil:
 
 # ---------------------------------------------------------------- over libcurl
 
-cdef void on_over(courier *c, int result) noexcept nogil:
-    cdef lane *a = <lane *>c.owner
-    cdef generator *g = a.g
-    g.active.counts[TALLY_RETRIED] += <uint64_t>c.repeats
+cdef void note_connection(generator *g, courier *c) noexcept nogil:
+    """Once a request, when it is over: whether one was made for it."""
     if c.t.fresh:
         g.opened += 1
         g.active.counts[TALLY_OPENED] += 1
         g.port = c.t.ph.port
         memcpy(g.ip, c.t.ph.ip, sizeof(g.ip))
+
+
+cdef void halt(lane *a) noexcept nogil:
+    """Its request is given up, and over HTTP/1.1 its connection, which no server has closed."""
+    cdef courier *c = a.c
+    cdef int stood = c.m.sockets
+    if c.under_way:
+        courier_halt(c)
+        note_connection(a.g, c)
+        a.g.opened -= stood - c.m.sockets
+
+
+cdef void on_over(courier *c, int result) noexcept nogil:
+    cdef lane *a = <lane *>c.owner
+    cdef generator *g = a.g
+    g.active.counts[TALLY_RETRIED] += <uint64_t>c.repeats
+    note_connection(g, c)
     if result or not 100 <= c.t.status <= 999:
         fail(a, result if result else CURLE_WEIRD_SERVER_REPLY, c.os_errno, c.error)
         return
@@ -346,7 +361,7 @@ cdef void fail(lane *a, int outcome, long os_errno, const char *detail) noexcept
     cdef bint connects
     cdef trip t
     if a.c != NULL:
-        courier_halt(a.c)
+        halt(a)
         connects = a.c.opened_at and not a.c.t.fresh
         record_failure(a, &a.c.t, outcome, os_errno, detail, now)
     else:
@@ -590,7 +605,7 @@ cdef void give_up(lane *a) noexcept nogil:
     cdef trip t
     unlink(&a.g.busy, a)
     if a.c != NULL:
-        courier_halt(a.c)
+        halt(a)
     else:
         read_wire(a, &t)
     if a.measured:
