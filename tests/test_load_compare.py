@@ -217,6 +217,21 @@ def test_invalid_runs_have_no_verdict() -> None:
     assert found.regressions  # are told nevertheless
 
 
+def test_requests_that_were_never_answered_are_not_passed_over() -> None:
+    """A server that hangs half-way is not one with good response times."""
+    base = run(random.Random(1))
+    counts = base.counts
+    hung = replace(
+        base, counts=replace(counts, scheduled=counts.scheduled + 200, unfinished=150, unsent=50)
+    )
+    (problem,) = compare(base, hung).problems
+    share = 200 / hung.counts.scheduled
+    assert problem.startswith(
+        f"requests without an answer when the run was over: 0.0% in base, {share:.1%} in now;"
+    )
+    assert compare(hung, hung).comparable
+
+
 def test_other_loads_are_not_compared() -> None:
     base = run(random.Random(11))
     other = replace(base, options=replace(base.options, connections=7, url="http://other/"))

@@ -46,7 +46,8 @@ examples:
 
 exit codes:
   0 no regression   1 regression   2 usage: a file can't be read, or is no result
-  3 not comparable: a run was INVALID or too short, or they were asked for another load
+  3 not comparable: a run was INVALID or too short, they were asked for another load, or one of
+  them ended with many requests unanswered
 """
 
 _TELLING: Final = 10.0  # a change that may be more is not told of

@@ -70,6 +70,7 @@ __all__ = ["Change", "Comparison", "compare"]
 #: Quantiles that are compared.
 TESTED: Final = (50.0, 90.0, 99.0, 99.9)
 LEAST_SECONDS: Final = 5  #: of each run: with less nothing can be said
+_MOST_UNANSWERED: Final = 0.01  # by which the shares of requests without an answer may differ
 _ABOVE: Final = 10  # samples above a quantile that is tested
 #: Options that make no other load of it: told, and nothing more.
 _HARMLESS: Final = frozenset(
@@ -240,6 +241,15 @@ def _circumstances(
             notes.append(f"{name} was interrupted after {one.duration:.1f} s")
     if not base.counts.completed:
         problems.append(f"{names[0]} has no answers")
+    unanswered = [one.unanswered / max(one.counts.scheduled, 1) for one in (base, now)]
+    if abs(unanswered[1] - unanswered[0]) > _MOST_UNANSWERED:
+        told = ", ".join(
+            f"{share:.1%} in {name}" for share, name in zip(unanswered, names, strict=True)
+        )
+        problems.append(
+            f"requests without an answer when the run was over: {told}; how long they would have"
+            " taken is in none of the figures"
+        )
     for option, (ours, theirs) in differences(base.options, now.options).items():
         told = f"{option} is {ours!r} in {names[0]}, {theirs!r} in {names[1]}"
         harmless = force or option in _HARMLESS
