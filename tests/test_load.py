@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
+import socket
 import time
 from typing import Any
 
@@ -14,7 +16,7 @@ from ftnet import load
 from ftnet.histogram import Histogram
 from ftnet.load import Interval
 from tests.loads import LIMIT, checked, run
-from tests.servers.awkward import eventually
+from tests.servers.awkward import AwkwardServer, Peer, eventually
 from tests.servers.counting import OK, CountingServer, answer
 
 
@@ -200,6 +202,32 @@ def test_every_version_of_http(kind: str, model: str, request: pytest.FixtureReq
     for one in ("send", "ttfb", "download"):
         assert result.phases[one]["all"].count == 200
         assert result.phases[one]["all"].below == 0
+
+
+def test_a_connection_that_many_wait_for_is_not_the_generators_fault(nginx: Any) -> None:
+    """Nor do those wait by its fault that share the connection, but were not the first on it."""
+    _, _, port = nginx.h2.rpartition(":")
+
+    def slow_to_open(peer: Peer) -> None:
+        peer.pace(0.3)
+        with socket.create_connection(("127.0.0.1", int(port))) as behind:
+            to = {peer.sock: behind, behind: peer.sock}
+            while True:
+                for ready in select.select(list(to), [], [])[0]:
+                    data = ready.recv(65536)
+                    if not data:
+                        return
+                    to[ready].sendall(data)
+
+    with AwkwardServer(slow_to_open) as server:
+        result = run(
+            f"https://{server.authority}/hello", http_version="2", streams=20, connections=1,
+            requests=20, verify=False,
+        )  # fmt: skip
+    assert (result.counts.completed, result.counts.opened) == (20, 1)
+    assert result.response.min > 300_000_000
+    assert result.lateness.count == 20
+    assert result.lateness.max < 300_000_000
 
 
 @pytest.mark.parametrize("version", ["1.1", "2-prior-knowledge"])

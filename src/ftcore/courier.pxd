@@ -23,6 +23,7 @@ cdef struct trip:
     int status
     int http             # 1, 2, 3; 0: no answer
     bint fresh           # `ph` says how its connection was made
+    bint joined          # it waited for a connection that was made for another one
     phases ph            # of it, DNS_START to CONNECT_END, and the peer
 
 cdef struct errand:

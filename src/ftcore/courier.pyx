@@ -50,6 +50,8 @@ cdef int on_ready_to_send(
     if c.t.began_at:
         c.repeats += 1
     c.t.began_at = now_ns()
+    if c.opened_at:
+        c.m.ready_at = c.t.began_at
     strncpy(c.t.ph.ip, peer, sizeof(c.t.ph.ip) - 1)
     c.t.ph.port = peer_port
     return 0
@@ -104,6 +106,7 @@ cdef void read_trip(courier *c, int result) noexcept nogil:
     cdef int64_t uploaded = 0
     cdef int64_t before
     read_connect(c)
+    c.t.joined = not c.t.fresh and c.started_at < c.m.ready_at <= c.t.began_at
     curl.easy_getinfo(c.easy, CURLINFO_REQUEST_SIZE, &request)
     curl.easy_getinfo(c.easy, CURLINFO_HEADER_SIZE, &head)
     if c.e.body != NULL:

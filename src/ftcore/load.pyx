@@ -116,14 +116,14 @@ cdef void note_send(lane *a, const trip *t) noexcept nogil:
     if t.began_at - a.due > a.g.late_after:
         to.counts[TALLY_LATE] += 1
     # connecting is not the sender's fault, but it could have begun to
-    at = a.taken if t.fresh or a.retried else t.began_at
+    at = a.taken if t.fresh or t.joined or a.retried else t.began_at
     tally_late_by(to, max(at - max(a.due, a.free_at), 0))
 
 
 cdef void read_wire(lane *a, trip *t) noexcept nogil:
     """What its wire, if any, knows of the request so far."""
     cdef wire *w = a.w
-    t.fresh = False
+    t.fresh = t.joined = False
     t.sent = 0
     if w == NULL or w.began_at < a.taken or w.sent == 0:
         return

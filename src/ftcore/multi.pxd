@@ -23,6 +23,7 @@ cdef struct multi:
     int running            # transfers added
     int64_t acts           # times that libcurl was let work
     int sockets            # open ones, idle included
+    int64_t ready_at       # of couriers: when the last connection could be sent on
     void *spare            # the owner's list of prepared handles
     long http_version      # the owner's
     void (*watches)(CURL *, int fd) noexcept nogil  # one waits for bytes on a socket; or NULL
