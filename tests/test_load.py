@@ -7,6 +7,7 @@ import json
 import select
 import socket
 import time
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -228,6 +229,24 @@ def test_a_connection_that_many_wait_for_is_not_the_generators_fault(nginx: Any)
     assert result.response.min > 300_000_000
     assert result.lateness.count == 20
     assert result.lateness.max < 300_000_000
+
+
+@pytest.mark.parametrize("lane", ["native", "libcurl"])
+def test_both_lanes_send_the_same_request(lane: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTNET_LANE", lane)
+    with CountingServer() as server:
+        url = server.url.replace("://", "://127.0.0.1:p%40ss@")
+        run(url, method="POST", requests=2, connections=1)
+    (head,) = server.heads
+    first, *lines = head.decode().split("\r\n")
+    assert first == "POST / HTTP/1.1"
+    assert sorted(lines) == [
+        "Accept: */*",
+        "Authorization: Basic MTI3LjAuMC4xOnBAc3M=",
+        "Content-Length: 0",
+        f"Host: 127.0.0.1:{server.port}",
+        f"User-Agent: ftnet/{version('ftnet')}",
+    ]
 
 
 @pytest.mark.parametrize("version", ["1.1", "2-prior-knowledge"])

@@ -17,6 +17,8 @@ from ftnet.settings import check_client_settings
 
 #: Methods whose requests may be sent twice (RFC 9110 9.2.2).
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+#: Methods whose requests say that their body is empty (RFC 9110 8.6).
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 def share(whole: int, index: int, of: int) -> int:
@@ -59,7 +61,7 @@ def head_of(options: Options, user_agent: str) -> bytes:
         secret = base64.b64encode(unquote_to_bytes(f"{user}:{password}"))
         lines.append(f"Authorization: Basic {secret.decode()}")
     lines += [f"{name}: {value}" for name, value in options.header.items()]
-    if options.data or options.method in ("POST", "PUT", "PATCH"):
+    if options.data or options.method in _WITH_BODY:
         lines.append(f"Content-Length: {len(options.data)}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
@@ -69,6 +71,8 @@ def lines_of(options: Options) -> list[bytes]:
     lines = [f"{name}: {value}" if value else f"{name};" for name, value in options.header.items()]
     if options.data and not any(name.lower() == "content-type" for name in options.header):
         lines.append("Content-Type:")  # nobody said that it is a form
+    if not options.data and options.method in _WITH_BODY:
+        lines.append("Content-Length: 0")
     return [line.encode() for line in [*lines, "Expect:"]]
 
 
