@@ -131,6 +131,14 @@ def test_a_connection_that_does_not_come_in_time_has_failed(
     assert result.counts.sent == 0
 
 
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_a_certificate_that_is_not_trusted_makes_no_connection(nginx: Any, version: str) -> None:
+    result = run(f"{nginx.h2}/hello", http_version=version, requests=4, connections=2)
+    assert [(one.errno, one.count) for one in result.errors] == [(Errno.TLS, 4)]
+    counts = result.counts
+    assert (counts.opened, counts.closed, counts.connect_failed) == (0, 0, 4)
+
+
 @pytest.mark.parametrize("lane", ["native", "libcurl"])
 def test_a_reset_is_told_from_an_end(lane: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also by those that look when the first byte came, as the first of each connection does."""

@@ -87,7 +87,7 @@ cdef void read_connect(courier *c) noexcept nogil:
     cdef int64_t shook[2]
     cdef int64_t base, stands_at = 0
     cdef long made = 0
-    if c.opened_at == 0:
+    if c.opened_at == 0 or c.t.began_at == 0:  # none, or none that could be sent on
         return
     curl.easy_getinfo(c.easy, CURLINFO_NUM_CONNECTS, &made)
     if made == 0:
