@@ -309,5 +309,5 @@ def _warnings(result: Result) -> Iterator[Verdict]:
             "unanswered",
             f"{result.unanswered:,} of {result.counts.scheduled:,} requests had no answer by the"
             " end, and no time of theirs is among those below",
-            "percentiles are of the others; a longer grace waits for more",
+            "percentiles are of the others",
         )
