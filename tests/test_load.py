@@ -226,9 +226,8 @@ def test_a_connection_that_many_wait_for_is_not_the_generators_fault(nginx: Any)
             requests=20, verify=False,
         )  # fmt: skip
     assert (result.counts.completed, result.counts.opened) == (20, 1)
-    assert result.response.min > 300_000_000
     assert result.lateness.count == 20
-    assert result.lateness.max < 300_000_000
+    assert result.lateness.max < result.response.max - 290_000_000
 
 
 @pytest.mark.parametrize("lane", ["native", "libcurl"])
