@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import json
@@ -387,6 +388,9 @@ def test_what_can_not_be_is_refused_before_anything_is_sent(
 def test_json_has_every_probe(server: Arithmetic) -> None:
     found = find(to_rate=200)
     told = json.loads(json.dumps(found.to_dict()))
+    assert "secret" not in json.dumps(
+        dataclasses.replace(found, target="http://me:secret@h/").to_dict()
+    )
     assert (told["format"], told["rate"], told["limit"]) == ("ftnet.find-rate/1", 200, "to")
     assert told["low"] == {"rate": 200.0, "held": 3, "broke": 0, "invalid": 0}
     assert [one["rate"] for one in told["probes"]] == [100.0, 200.0, 200.0, 200.0]

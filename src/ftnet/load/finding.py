@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from ftnet.errors import redact
 from ftnet.load.checks import Check, needed
 from ftnet.load.checks import Outcome as CheckOutcome
 from ftnet.load.edge import Edge, Outcome, Tried
@@ -135,7 +136,7 @@ class FoundRate:
         """For JSON: all probes with all of their results."""
         return {
             "format": FORMAT,
-            "target": self.target,
+            "target": redact(self.target),
             "checks": list(self.checks),
             "implied": list(self.implied),
             "rate": self.rate,
