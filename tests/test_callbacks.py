@@ -16,7 +16,7 @@ from tests.drivers import ask, in_callback, in_run
 from tests.history import History
 from tests.origins import LIMIT, Origin, failure, fetch
 from tests.profiles import check_profile
-from tests.servers.awkward import closed_port
+from tests.servers.awkward import AwkwardServer, Peer, closed_port
 
 ENDINGS = ("success", "complete")
 
@@ -220,6 +220,29 @@ def test_a_listener_added_after_the_call_hears_all_however_fast_the_answer_was(
     finally:
         sys.setswitchinterval(switching)
     assert seen == ["200", "chunk"]
+
+
+def test_no_byte_is_lost_when_the_listener_leaves_while_chunks_are_under_way() -> None:
+    size = 2_000_000
+
+    def pours(peer: Peer) -> None:
+        peer.read_request()
+        peer.answer(bytes(size))
+        peer.until_gone()
+
+    heard: list[int] = []
+    with AwkwardServer(pours) as server, ft.Client() as client:
+        task = client.request(url=server.url, enableChunked=True, responseType="arraybuffer")
+
+        def leaves(event: ft.ChunkReceived) -> None:
+            heard.append(len(event.data))
+            task.offChunkReceived(leaves)
+            time.sleep(0.01)  # the engine hears of it when this is over: more has come by then
+
+        task.onChunkReceived(leaves)
+        response = task.result(LIMIT)
+    assert heard
+    assert sum(heard) + len(response.data) == size
 
 
 @pytest.mark.parametrize("name", ["onHeadersReceived", "onChunkReceived"])

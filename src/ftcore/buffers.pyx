@@ -3,6 +3,7 @@ cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_Decode, PyUnicode_DecodeUTF8
+from libc.string cimport memcpy
 
 cdef extern from "c/slab.h" nogil:
     slab *slab_take(size_t)
@@ -112,6 +113,23 @@ cdef Chunk chunk_new(slab *memory, char *start, size_t length):
     chunk.start = start
     chunk.length = length
     return chunk
+
+
+def joined(list chunks not None):
+    """A copy of chunks in a row, as one."""
+    cdef Chunk chunk
+    cdef size_t length = 0
+    cdef slab *memory
+    for chunk in chunks:
+        length += chunk.length
+    memory = slab_take(length)
+    if memory == NULL:
+        raise MemoryError
+    length = 0
+    for chunk in chunks:
+        memcpy(memory.data + length, chunk.start, chunk.length)
+        length += chunk.length
+    return chunk_new(memory, memory.data, length)
 
 
 def alive():

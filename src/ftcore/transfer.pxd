@@ -39,6 +39,7 @@ cdef class Transfer(Operation):
     cdef public object waiters
     cdef public object header_listeners
     cdef public object chunk_listeners
+    cdef public object unheard_chunks
     cdef public object progress_listeners
     cpdef start(self, Pool home, Template made, body, double timeout, Part part=*)
     cdef int post(self, unsigned command) except -1

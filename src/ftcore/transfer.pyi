@@ -28,6 +28,7 @@ class Transfer(Operation):
     waiters: Any
     header_listeners: Any
     chunk_listeners: Any
+    unheard_chunks: Any
     progress_listeners: Any
     @property
     def finished(self) -> bool: ...

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from ftcore.buffers import Chunk
+from ftcore.buffers import Chunk, joined
 from ftcore.profile import Phases
 from ftcore.settings import Template
 from ftnet.body import encode_body, merge_query
@@ -140,13 +140,28 @@ class RequestTask(HttpTask[Response]):
             self.want_chunks(False)
 
     def _chunk(self, chunk: Chunk) -> None:
-        if self.chunk_listeners:
+        if self.chunk_listeners and not self.unheard_chunks:
             call_all(self.chunk_listeners, ChunkReceived(chunk))
+            return
+        if self.unheard_chunks is None:
+            self.unheard_chunks = []
+        self.unheard_chunks.append(chunk)
+        self._tell_unheard()
+
+    def _tell_unheard(self) -> None:
+        """What was under way when the last listener was removed goes to the next one."""
+        unheard = self.unheard_chunks
+        while unheard and self.chunk_listeners and not (self.aborted or self.paused):
+            call_all(self.chunk_listeners, ChunkReceived(unheard.pop(0)))
 
     def _succeeded(
         self, status: int, raw: bytes, body: Chunk | None, phases: Phases | None, charset: bool
     ) -> None:
         _, plan, success, fail, _, _ = self.context
+        if self.unheard_chunks:
+            self._tell_unheard()
+            rest = self.unheard_chunks if body is None else [*self.unheard_chunks, body]
+            body = joined(rest) if rest else None
         try:
             if body is not None:
                 data = plan.decode(raw, body, charset)
