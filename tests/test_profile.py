@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import pickle
 import socket
+import ssl
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,10 +26,15 @@ from tests.profiles import (
     check_profile,
     in_order,
 )
-from tests.servers.awkward import AwkwardServer, Peer
+from tests.servers.awkward import AwkwardServer, Peer, ThrowawayTls, throwaway_tls
 from tests.servers.behaviours import answers_behind_the_gate
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's stamps are Linux's")
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> ThrowawayTls:
+    return throwaway_tls(tmp_path_factory.mktemp("tls"))
 
 
 def told(origin: Origin) -> dict[str, Any]:
@@ -371,6 +378,58 @@ def test_interim_responses_are_not_the_response(plain: ft.Client) -> None:
     assert "link" not in response.header
     profile = check_profile(response, reused=False, tls=False)
     assert profile.durations["ttfb"] >= gap * 1000
+
+
+@linux
+def test_an_answer_begins_with_its_first_byte() -> None:
+    gap = 0.1
+
+    def drips(peer: Peer) -> None:
+        while True:
+            peer.read_request()
+            peer.send(b"H")
+            peer.pace(gap)
+            peer.send(b"TTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    with AwkwardServer(drips) as raw, ft.Client() as client:
+        for reused in (False, True):
+            profile = check_profile(fetch(client, raw.url), reused=reused, tls=False)
+            assert profile.durations["download"] >= gap * 1000
+
+
+@linux
+def test_an_answer_over_tls_begins_before_its_record_is_whole(tls: ThrowawayTls) -> None:
+    """On a kept connection: on a new one what comes first may be session tickets."""
+    gap = 0.1
+
+    def records(peer: Peer) -> None:
+        came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = tls.context.wrap_bio(came, goes, server_side=True)
+
+        def until(does: Callable[[], Any]) -> None:
+            while True:
+                try:
+                    does()
+                except ssl.SSLWantReadError:
+                    peer.send(goes.read())
+                    came.write(peer.read())
+                else:
+                    return
+
+        until(session.do_handshake)
+        while True:
+            until(lambda: session.read(65536))
+            session.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            record = goes.read()
+            peer.send(record[:10])
+            peer.pace(gap)
+            peer.send(record[10:])
+
+    with AwkwardServer(records) as raw, ft.Client(ca=tls.ca, http_version="1.1") as client:
+        url = raw.url.replace("http:", "https:")
+        fetch(client, url)
+        profile = check_profile(fetch(client, url), reused=True)
+        assert profile.durations["download"] >= gap * 1000
 
 
 # --- queueing -------------------------------------------------------------------------------------

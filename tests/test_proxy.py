@@ -70,6 +70,15 @@ def test_a_tunnel_counts_as_part_of_connecting(http_proxy: Any, nginx: Any) -> N
     in_order(profile, ("connectStart", "SSLconnectionStart", "SSLconnectionEnd", "connectEnd"))
 
 
+def test_what_a_tunnel_takes_is_not_counted(http_proxy: Any, nginx: Any) -> None:
+    with ft.Client(ca=nginx.ca, proxy=http_proxy.url, trust_env=False) as client:
+        first, second = (fetch(client, f"{nginx.https}/hello") for _ in range(2))
+    assert (first.profile.socketReused, second.profile.socketReused) == (False, True)
+    for response in (first, second):
+        size = len(response.header.raw) + len(response.data)
+        assert response.profile.receivedBytedCount == size
+
+
 def test_the_answer_to_connect_is_not_the_response(http_proxy: Any, nginx: Any) -> None:
     with ft.Client(ca=nginx.ca, proxy=http_proxy.url, trust_env=False) as client:
         _, history = in_run(lambda: ask(client, f"{nginx.https}/hello"))

@@ -53,6 +53,7 @@ cdef struct connection:
     void (*ready)(void *owner, unsigned ready) noexcept nogil
     int code            # CURLcode of the last failure
     long os_errno
+    long old_errno      # of an address that was tried before the one that was reached
     int last_fd         # the last socket opened; -1: none
     int64_t started_at
     int64_t base        # where libcurl's times count from

@@ -86,6 +86,8 @@ cdef void on_done(CURL *easy, int result) noexcept nogil:
         c.base = now_ns() - total * 1000
     if result == CURLE_OK:
         curl.easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &c.fd)
+        curl.easy_getinfo(easy, CURLINFO_OS_ERRNO, &c.old_errno)
+        c.os_errno = 0
     read_phases(c)
     if result == CURLE_OK and not c.coded and not take_over(c):
         result = CURLE_OUT_OF_MEMORY
@@ -122,7 +124,7 @@ cdef int64_t fail(connection *c, int code) noexcept nogil:
     c.code = code
     if c.easy != NULL:
         curl.easy_getinfo(c.easy, CURLINFO_OS_ERRNO, &os_errno)
-    if os_errno:
+    if os_errno != c.old_errno:
         c.os_errno = os_errno
     return CONNECTION_FAILED
 

@@ -52,6 +52,7 @@ cdef struct courier:
     int repeats              # libcurl sent it again: the connection was dead
     int fd                   # the last socket opened; -1: none
     long os_errno            # why it failed
+    long old_errno           # of an address that was tried before the one that was reached
     char error[256]
 
 # A multi handle that keeps to one connection. NULL: memory is out.

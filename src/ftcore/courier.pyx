@@ -6,7 +6,7 @@ from ftcore.handle cimport (
     handle_set_constants, handle_set_network, handle_set_trust, handle_shook_hands,
 )
 from ftcore.libcurl cimport (
-    CURLINFO_HEADER_SIZE, CURLINFO_NUM_CONNECTS, CURLINFO_OS_ERRNO,
+    CURLINFO_NUM_CONNECTS, CURLINFO_OS_ERRNO,
     CURLINFO_POSTTRANSFER_TIME_T, CURLINFO_PRETRANSFER_TIME_T, CURLINFO_PRIVATE,
     CURLINFO_REQUEST_SIZE, CURLINFO_SIZE_UPLOAD_T, CURLINFO_TOTAL_TIME_T,
     CURLMOPT_MAX_CONCURRENT_STREAMS, CURLMOPT_MAX_HOST_CONNECTIONS, CURLOPT_ACCEPT_ENCODING,
@@ -53,6 +53,8 @@ cdef int on_ready_to_send(
     c.t.began_at = now_ns()
     if c.opened_at:
         c.m.ready_at = c.t.began_at
+    c.os_errno = 0
+    curl.easy_getinfo(c.easy, CURLINFO_OS_ERRNO, &c.old_errno)
     strncpy(c.t.ph.ip, peer, sizeof(c.t.ph.ip) - 1)
     c.t.ph.port = peer_port
     return 0
@@ -63,6 +65,7 @@ cdef size_t on_header(char *line, size_t size, size_t count, void *owner) noexce
     cdef courier *c = <courier *>owner
     cdef size_t length = size * count
     cdef size_t i = 5
+    c.t.received += <int64_t>length
     if c.t.body or length < 12 or line[0] != 0x48 or line[4] != 0x2F:
         return length
     while i < length and line[i] != 0x20:
@@ -103,18 +106,17 @@ cdef void read_connect(courier *c) noexcept nogil:
 
 cdef void read_trip(courier *c, int result) noexcept nogil:
     """What libcurl knows of it, before the handle is removed."""
-    cdef long request = 0, head = 0
+    cdef long request = 0
     cdef int64_t uploaded = 0
     cdef int64_t before
     read_connect(c)
     c.t.joined = not c.t.fresh and c.started_at < c.m.ready_at <= c.t.began_at
     curl.easy_getinfo(c.easy, CURLINFO_REQUEST_SIZE, &request)
-    curl.easy_getinfo(c.easy, CURLINFO_HEADER_SIZE, &head)
     if c.e.body != NULL:
         curl.easy_getinfo(c.easy, CURLINFO_SIZE_UPLOAD_T, &uploaded)
     # over HTTP/2 and 3 the first number has no more of the body than a buffer
     c.t.sent = request if request >= uploaded else request % SEND_BUFFER + uploaded
-    c.t.received = head + c.t.body
+    c.t.received += c.t.body
     if result:
         return
     c.t.last_at = multi_last_came_at(c.m, c.m.at_work)
@@ -132,7 +134,7 @@ cdef void on_done(CURL *easy, int result) noexcept nogil:
     read_trip(c, result)
     if result:
         curl.easy_getinfo(easy, CURLINFO_OS_ERRNO, &os_errno)
-        c.os_errno = os_errno if os_errno else c.os_errno
+        c.os_errno = os_errno if os_errno != c.old_errno else c.os_errno
     leave(c)
     c.over(c, result)
 
@@ -218,7 +220,7 @@ cdef courier *courier_new(
 cdef int courier_go(courier *c) noexcept nogil:
     cdef int failed
     memset(&c.t, 0, sizeof(trip))
-    c.opened_at = c.os_errno = c.repeats = 0
+    c.opened_at = c.os_errno = c.old_errno = c.repeats = 0
     c.fd = -1
     c.error[0] = 0
     c.started_at = now_ns()

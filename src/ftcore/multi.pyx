@@ -73,6 +73,8 @@ cdef void multi_look(multi *m, int fd) noexcept nogil:
         if s.in_parts or s.looks % LOOK_TWICE == 1:
             m.first_at = reactor_from_wall(m.r, sock_first_came_at(fd))
             s.in_parts = s.in_parts or m.first_at < m.last_at
+    if s.fresh and s.awaited_at == 0:
+        s.awaited_at = m.first_at
 
 
 cdef int64_t multi_stands(multi *m, int fd) noexcept nogil:
@@ -260,7 +262,7 @@ cdef int multi_open_socket(
     s.looks = 0
     s.datagrams = address.socktype & SOCK_TYPE_MASK == SOCK_DGRAM
     s.opened_at = now
-    s.stands_at = s.rtt_at = s.sampled_at = 0
+    s.stands_at = s.rtt_at = s.sampled_at = s.awaited_at = 0
     m.sockets += 1
     if s.datagrams and m.profiled:
         reactor_stamp(m.r, fd, True)

@@ -419,6 +419,8 @@ cdef void leave_multi(origin *g, slot *s) noexcept nogil:
     curl.easy_getinfo(s.easy, CURLINFO_OS_ERRNO, &x.os_errno)
     if s.open_errno:
         x.os_errno = s.open_errno
+    elif x.os_errno == s.old_errno:
+        x.os_errno = 0
     if s.first_byte_at:
         g.multiplexed = is_multiplexed(s)
         g.single = not g.multiplexed

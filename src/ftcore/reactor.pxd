@@ -59,6 +59,7 @@ cdef struct source:
     bint stamped         # the kernel notes when bytes came in
     bint shared          # h2 and h3
     bint fresh           # nothing of the answer has come in yet
+    int64_t awaited_at   # when the first bytes came in of an answer that is awaited; 0: none did
     bint in_parts        # an answer's bytes were seen to have come in at several times
     unsigned char looks  # counts answers, to look twice at some
 

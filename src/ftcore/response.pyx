@@ -226,6 +226,10 @@ cdef void begin_answer(slot *s, bint shared) noexcept nogil:
     came_at = slot_came_at(s, not s.continued and s.shook[1] == 0)
     if came_at:
         s.answered_at = came_at
+    if not (shared or s.continued or s.shook[1]) and (
+            s.ready_at <= connection.awaited_at < s.answered_at):
+        s.answered_at = connection.awaited_at
+    connection.awaited_at = 0
     connection.fresh = False
     connection.shared = shared
 
@@ -253,6 +257,7 @@ cdef size_t response_header(char *line, size_t size, size_t count, void *owner) 
     """Each line of each header block, and trailers."""
     cdef slot *s = <slot *>owner
     cdef size_t length = size * count
+    s.head_bytes += length
     if s.first_byte_at == 0:
         s.first_byte_at = now_ns()
     if s.head_over or s.head_length == 0:

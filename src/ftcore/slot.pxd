@@ -72,6 +72,7 @@ cdef struct slot:
     int used_fd              # the socket that the answer is awaited on; -1: not known yet
     int64_t used_since       # ... when it was opened, which tells it from others of its number
     long open_errno          # why opening one failed
+    long old_errno           # of an address that was tried before the one that was reached
     bint redirecting         # this body is not for the caller
     char codings[256]        # its content-encoding
     size_t codings_length
@@ -80,6 +81,7 @@ cdef struct slot:
     int verdict              # an OUTCOME_* that made a callback refuse; EARLY_END
     int64_t taken            # decoded body bytes
     int64_t wire             # body bytes before decoding
+    int64_t head_bytes       # of header blocks and trailers, a proxy's answer to CONNECT left out
     slab *body               # kept body; one hold
     size_t body_length
     slab *stream             # chunks are written here; one hold

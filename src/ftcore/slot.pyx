@@ -8,8 +8,9 @@ from ftcore.buffers cimport memory_drop
 from ftcore.decode cimport decoder_free
 from ftcore.heading cimport heading_free
 from ftcore.libcurl cimport (
-    CURL, CURLE_OK, CURLINFO_ACTIVESOCKET, CURLINFO_PRIVATE, CURLINFO_REQUEST_SIZE,
-    CURLOPT_CLOSESOCKETDATA, CURLOPT_CLOSESOCKETFUNCTION, CURLOPT_CUSTOMREQUEST,
+    CURL, CURLE_OK, CURLINFO_ACTIVESOCKET, CURLINFO_OS_ERRNO, CURLINFO_PRIVATE,
+    CURLINFO_REQUEST_SIZE, CURLOPT_CLOSESOCKETDATA, CURLOPT_CLOSESOCKETFUNCTION,
+    CURLOPT_CUSTOMREQUEST,
     CURLOPT_ERRORBUFFER, CURLOPT_EXPECT_100_TIMEOUT_MS, CURLOPT_HEADERDATA, CURLOPT_HEADERFUNCTION,
     CURLOPT_HTTPGET, CURLOPT_HTTPHEADER, CURLOPT_HTTP_VERSION, CURLOPT_NOBODY, CURLOPT_NOPROGRESS,
     CURLOPT_OPENSOCKETDATA, CURLOPT_OPENSOCKETFUNCTION, CURLOPT_PIPEWAIT, CURLOPT_POST,
@@ -33,6 +34,10 @@ from ftcore.quality cimport estimator_begin
 from ftcore.reactor cimport source
 from ftcore.settings cimport settings, template
 from ftcore.response cimport must_breathe, progress, response_body, response_header
+
+cdef extern from "<sys/ioctl.h>" nogil:
+    enum: FIONREAD
+    int ioctl(int, unsigned long, ...)
 
 cdef extern from "c/url.h" nogil:
     int url_scheme(const char *)
@@ -129,6 +134,8 @@ cdef int on_ready_to_send(
         s.verdict = OUTCOME_NOT_REPEATED
         s.opened_at = 0  # the profile is of the connection that broke
         return CURL_PREREQFUNC_ABORT
+    s.open_errno = 0
+    curl.easy_getinfo(s.easy, CURLINFO_OS_ERRNO, &s.old_errno)
     s.again |= s.ready_at != 0
     if s.x.t.profile:
         note_connection(s)
@@ -156,10 +163,16 @@ cdef int on_progress(
     s.sent_at = now_ns()
     if s.sent_at - s.ready_at > LONG_SEND:
         curl.easy_getinfo(s.easy, CURLINFO_ACTIVESOCKET, &fd)
-        if fd >= 0:
+        if has_unread(fd):
             use(s, fd)
             multi_look(s.m, fd)
     return 0
+
+
+cdef bint has_unread(int fd) noexcept nogil:
+    """Whether bytes wait: where it is an error, who looks when they came takes it from libcurl."""
+    cdef int waiting = 0
+    return fd >= 0 and ioctl(fd, FIONREAD, &waiting) == 0 and waiting > 0
 
 
 cdef size_t on_read(char *into, size_t size, size_t count, void *owner) noexcept nogil:
@@ -233,7 +246,7 @@ cdef void slot_clear(slot *s) noexcept nogil:
     s.content_length = 0
     s.first_of_range = s.size_of_range = -1
     s.other_file = s.swallowing = False
-    s.taken = s.wire = 0
+    s.taken = s.wire = s.head_bytes = 0
     s.last_chunk = NULL
     s.opened_at = s.stands_at = s.shook[0] = s.shook[1] = s.ready_at = 0
     s.first_byte_at = s.answered_at = s.last_at = 0
@@ -241,7 +254,7 @@ cdef void slot_clear(slot *s) noexcept nogil:
     s.fd = s.used_fd = -1
     s.used_since = s.sent_at = 0
     s.port = 0
-    s.open_errno = 0
+    s.open_errno = s.old_errno = 0
     s.error[0] = 0
 
 

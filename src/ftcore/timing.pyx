@@ -4,7 +4,7 @@ from libc.string cimport memcpy
 
 from ftcore.handle cimport handle_shook_hands
 from ftcore.libcurl cimport (
-    CURLINFO_ACTIVESOCKET, CURLINFO_HEADER_SIZE, CURLINFO_NAMELOOKUP_TIME_T, CURLINFO_NUM_CONNECTS,
+    CURLINFO_ACTIVESOCKET, CURLINFO_NAMELOOKUP_TIME_T, CURLINFO_NUM_CONNECTS,
     CURLINFO_POSTTRANSFER_TIME_T, CURLINFO_QUEUE_TIME_T, CURLINFO_REQUEST_SIZE,
     CURLINFO_SIZE_DOWNLOAD_T, CURLINFO_SIZE_UPLOAD_T, CURLINFO_STARTTRANSFER_TIME_T, curl,
 )
@@ -70,15 +70,14 @@ cdef void timing_add_bytes(slot *s, int64_t *sent, int64_t *received) noexcept n
     REQUEST_SIZE holds the header and what of the body went through libcurl's send buffer: all of
     it over HTTP/1, one buffer of 64 KiB over HTTP/2 and 3.
     """
-    cdef long request = 0, head = 0
+    cdef long request = 0
     cdef int64_t body = 0, uploaded = 0
     curl.easy_getinfo(s.easy, CURLINFO_REQUEST_SIZE, &request)
-    curl.easy_getinfo(s.easy, CURLINFO_HEADER_SIZE, &head)
     curl.easy_getinfo(s.easy, CURLINFO_SIZE_DOWNLOAD_T, &body)
     if s.x.t.with_body:
         curl.easy_getinfo(s.easy, CURLINFO_SIZE_UPLOAD_T, &uploaded)
     sent[0] += request if request >= uploaded else request % SEND_BUFFER + uploaded
-    received[0] += head + body
+    received[0] += s.head_bytes + body
 
 
 cdef void read_peer(slot *s, phases *p) noexcept nogil:

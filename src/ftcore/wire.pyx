@@ -244,6 +244,10 @@ cdef int64_t read_stamped(wire *w, char *into, size_t room) noexcept nogil:
     else:
         n = connection_recv_stamped(w.c, into, room, &last)
     if n <= 0:
+        if n == CONNECTION_AGAIN and last and w.first_at == 0 and w.begun > 1:
+            # of a TLS record whose rest is to come
+            last = reactor_from_wall(w.r, first if first else last)
+            w.first_at = max(w.began_at, min(last, now_ns()))
         return n
     if last == 0 and known:  # it came with what was read before
         w.came_first = w.last_at = w.came_last

@@ -192,7 +192,7 @@ def _length(exchange: Exchange, data: Any) -> int:
 def _size_as_it_came(response: HttpResult | HeadersReceived, exchange: Exchange) -> int:
     """What the Content-Length of a whole response says.
 
-    `Profile.receivedBytedCount` can't tell: headers of interim responses and of proxies are in it.
+    `Profile.receivedBytedCount` can't tell: headers of interim responses are in it.
     """
     told = response.header.get("content-length", "")
     if exchange.error is not None or "transfer-encoding" in response.header:

@@ -7,7 +7,9 @@ no connection left behind; and the client as good as before.
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
+import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -263,6 +265,28 @@ def test_waiting_for_a_broken_exchange_raises_the_error(name: str, drive: str) -
         assert caught.value.errno == INTERRUPTED
         assert caught.value.profile.requestEnd > 0
         assert caught.value.profile.responseEnd == 0
+
+
+def test_a_reset_is_no_close() -> None:
+    with AwkwardServer(BEHAVIOURS["resets_unanswered"]) as server, ft.Client() as client:
+        (history,) = run(client, {"url": server.url})
+    error = history.error()
+    assert error.cause is not None
+    assert error.cause.os_errno == errno.ECONNRESET, error
+
+
+@pytest.mark.parametrize("name", ["closes_unanswered", "silent_after_the_request"])
+def test_an_address_that_was_refused_before_is_not_to_blame(name: str) -> None:
+    """localhost is ::1 first, where nobody listens."""
+    if not socket.has_ipv6 or len(socket.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)) < 2:
+        pytest.skip("localhost has one address here")
+    with AwkwardServer(BEHAVIOURS[name]) as server, ft.Client() as client:
+        url = server.url.replace("127.0.0.1", "localhost")
+        (history,) = run(client, {"url": url, "timeout": 500})
+    error = history.error()
+    assert error.cause is not None
+    assert error.cause.os_errno == 0, error
+    assert "refused" not in error.errMsg
 
 
 @pytest.mark.parametrize(
