@@ -380,6 +380,20 @@ def test_interim_responses_are_not_the_response(plain: ft.Client) -> None:
     assert profile.durations["ttfb"] >= gap * 1000
 
 
+def test_a_body_that_ends_with_the_connection_ends_when_that_is_closed() -> None:
+    gap = 0.1
+
+    def lingers(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.0 200 OK\r\n\r\nhere")
+        peer.pace(gap)
+
+    with AwkwardServer(lingers) as raw, ft.Client() as client:
+        response = fetch(client, raw.url)
+    assert response.data == "here"
+    assert response.profile.durations["download"] >= gap * 1000
+
+
 @linux
 def test_an_answer_begins_with_its_first_byte() -> None:
     gap = 0.1

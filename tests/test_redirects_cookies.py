@@ -13,6 +13,7 @@ import ftnet as ft
 from tests.drivers import ask, in_run
 from tests.origins import LIMIT, Origin, failure, fetch
 from tests.profiles import check_profile
+from tests.servers.awkward import AwkwardServer, Peer
 
 SECRETS = {"Authorization": "Bearer secret", "Cookie": "session=secret", "X-Kept": "1"}
 
@@ -92,6 +93,19 @@ def test_other_statuses_with_a_location_are_responses(
 
 def test_a_redirect_without_a_location_is_the_response(plain: ft.Client, server: Any) -> None:
     assert fetch(plain, f"{server.http}/status/302").statusCode == 302
+
+
+def test_a_redirect_to_nowhere_is_the_response() -> None:
+    """As curl and Chromium take an empty Location."""
+
+    def nowhere(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 302 Found\r\nLocation: \r\nContent-Length: 4\r\n\r\nhere")
+        peer.until_gone()
+
+    with AwkwardServer(nowhere) as raw, ft.Client() as client:
+        response = fetch(client, raw.url)
+    assert (response.statusCode, response.data) == (302, "here")
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,15 @@ cdef int64_t number(const char *value, size_t length) noexcept nogil:
     return so_far
 
 
+cdef bint is_blank(const char *value, size_t length) noexcept nogil:
+    """Whether a field has no value: a Location without one leads nowhere."""
+    cdef size_t i
+    for i in range(length):
+        if value[i] not in (0x20, 0x09, 0x0D, 0x0A):
+            return False
+    return True
+
+
 cdef bint names_charset(const char *value, size_t length) noexcept nogil:
     """Whether "charset" stands in a content-type; which one is for the owner to read."""
     cdef size_t i
@@ -237,6 +246,7 @@ cdef void begin_answer(slot *s, bint shared) noexcept nogil:
 cdef void note_arrival(slot *s) noexcept nogil:
     """Something of the answer is there."""
     if s.x.t.profile and s.easy != NULL:
+        s.arrived_turn = s.m.r.turn
         s.last_at = slot_came_at(s, False)
         if s.last_at == 0:
             s.last_at = now_ns()
@@ -336,7 +346,7 @@ cdef bint read_field(slot *s, const char *line, size_t length) noexcept nogil:
     """What the engine itself must know of a header field. False: the response is refused."""
     cdef char initial = line[0] | 0x20
     if initial == 0x6C and named(line, length, b"location:", 9):
-        s.location = True
+        s.location = s.location or not is_blank(line + 9, length - 9)
     elif initial == 0x63 and named(line, length, b"content-type:", 13):
         s.charset = names_charset(line + 13, length - 13)
     elif initial == 0x63 and named(line, length, b"content-length:", 15):
@@ -377,7 +387,7 @@ cdef bint read_noted(slot *s, const http1_head *h, const char *block) noexcept n
     s.has_length = h.content_length >= 0
     s.content_length = h.content_length
     s.has_coding = h.chunked
-    s.location = noted[HTTP1_LOCATION].start != 0
+    s.location = noted[HTTP1_LOCATION].length != 0
     s.charset = names_charset(
         block + noted[HTTP1_CONTENT_TYPE].start, noted[HTTP1_CONTENT_TYPE].length)
     if noted[HTTP1_CONTENT_RANGE].start and (

@@ -98,6 +98,7 @@ cdef struct slot:
     int64_t first_byte_at    # when libcurl told of it
     int64_t answered_at      # the final answer's first byte came in
     int64_t last_at          # its last one so far did
+    int64_t arrived_turn     # of the reactor, in which that was told of
     char ip[46]              # of the peer, once connected
     int port
     bint continued           # something came that was no answer yet

@@ -249,7 +249,7 @@ cdef void slot_clear(slot *s) noexcept nogil:
     s.taken = s.wire = s.head_bytes = 0
     s.last_chunk = NULL
     s.opened_at = s.stands_at = s.shook[0] = s.shook[1] = s.ready_at = 0
-    s.first_byte_at = s.answered_at = s.last_at = 0
+    s.first_byte_at = s.answered_at = s.last_at = s.arrived_turn = 0
     s.again = s.continued = s.starving = s.alone = s.unexpecting = False
     s.fd = s.used_fd = -1
     s.used_since = s.sent_at = 0

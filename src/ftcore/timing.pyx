@@ -58,9 +58,15 @@ cdef int protocol(slot *s) noexcept nogil:
     return s.head[5] - 0x30 if 0x31 <= s.head[5] <= 0x33 else 0
 
 
+cdef bint ends_with_close(slot *s) noexcept nogil:
+    return protocol(s) < 2 and not (s.has_length or s.has_coding)
+
+
 cdef int64_t timing_arrived_at(slot *s) noexcept nogil:
     """Over TCP the end of a body may follow its last byte; a datagram may be of something else."""
     cdef int64_t at = slot_came_at(s, False) if protocol(s) < 3 else 0
+    if ends_with_close(s) and s.arrived_turn != s.m.r.turn:
+        return s.m.r.now
     return at if at else s.last_at if s.last_at else now_ns()
 
 

@@ -106,7 +106,8 @@ cdef struct wire:
     int64_t sent_at        # the kernel has all of the request
     int64_t handed_at      # ... and was given the last of it
     int64_t first_at       # the first byte of the final answer came in
-    int64_t last_at        # the last byte so far did
+    int64_t last_at        # the last byte so far did, or the close that was the end
+    int64_t last_turn      # of the reactor, in which that was read
     int64_t sent           # bytes of the request that the kernel, or TLS, took
     int64_t received       # bytes of header, body and trailers that came in, 1xx included
     int64_t idle_since     # when the last response ended

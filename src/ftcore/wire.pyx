@@ -25,6 +25,7 @@ from ftcore.reactor cimport (
 
 cdef extern from "c/http1.h" nogil:
     enum: HTTP1_NOTHING
+    enum: HTTP1_UNTIL_CLOSE
     enum: HTTP1_BODY
     enum: HTTP1_END
     enum: HTTP1_NOT_HTTP
@@ -280,6 +281,8 @@ cdef void hear_end(wire *w) noexcept nogil:
     http1_eof(&w.reader, &e)
     if e.kind == HTTP1_END:
         w.reader.head.keep_alive = 0
+        if w.last_turn != w.r.turn:  # else it was there already
+            w.last_at = w.r.now
         end_exchange(w, 0)
     else:
         refuse(w, e.fault)
@@ -322,6 +325,7 @@ cdef bint read_some(wire *w) noexcept nogil:
             lose(w, CURLE_WEIRD_SERVER_REPLY)
         return False
     w.received += n
+    w.last_turn = w.r.turn
     if w.left_length:
         w.left_length += <size_t>n
         tell_left(w)
@@ -329,7 +333,8 @@ cdef bint read_some(wire *w) noexcept nogil:
         took = tell(w, into, <size_t>n)
         if took < <size_t>n and not keep(w, into + took, <size_t>n - took):
             lose(w, OUTCOME_NO_MEMORY)
-    return w.served == served and (w.c.coded or <size_t>n == room)
+    return w.served == served and (
+        w.c.coded or <size_t>n == room or w.reader.head.framing == HTTP1_UNTIL_CLOSE)
 
 
 cdef void receive(wire *w) noexcept nogil:

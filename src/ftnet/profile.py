@@ -122,7 +122,9 @@ class Profile(Connected):
     requestStart = _moment("request_start", "The request's first byte is about to be sent.")
     requestEnd = _moment("request_end", "The request's last byte was handed to the kernel.")
     responseStart = _moment("response_start", "The response's first byte came in.")
-    responseEnd = _moment("response_end", "The response's last byte came in.")
+    responseEnd = _moment(
+        "response_end", "The response's last byte came in, or the close that was its end."
+    )
 
     @property
     def rtt(self) -> float:
