@@ -201,8 +201,9 @@ def test_a_listener_added_late_does_not_get_past_events(plain: ft.Client, server
     assert seen == []
 
 
+@pytest.mark.parametrize("at_once", [False, True], ids=["both-late", "headers-later"])
 def test_a_listener_added_after_the_call_hears_all_however_fast_the_answer_was(
-    nginx: Any,
+    nginx: Any, at_once: bool
 ) -> None:
     seen: list[str] = []
     switching = sys.getswitchinterval()
@@ -210,11 +211,14 @@ def test_a_listener_added_after_the_call_hears_all_however_fast_the_answer_was(
     try:
         with ft.Client() as client:
             task = client.request(url=f"{nginx.http}/seen", enableChunked=True)
+            if at_once:
+                task.onChunkReceived(lambda event: seen.append("chunk"))
             until = time.monotonic() + 0.05
             while time.monotonic() < until:
                 pass
             task.onHeadersReceived(lambda event: seen.append(str(event.statusCode)))
-            task.onChunkReceived(lambda event: seen.append("chunk"))
+            if not at_once:
+                task.onChunkReceived(lambda event: seen.append("chunk"))
             assert not task.done()
             assert task.result(LIMIT).data == ""
     finally:

@@ -32,6 +32,7 @@ cdef class Transfer(Operation):
     cdef readonly bint finished   # the last event was delivered
     cdef readonly bint aborted
     cdef readonly bint paused
+    cdef bint headers_told        # or chunks were, which come behind them
     cdef list held_back           # events that came while paused, in order
     # The owner's, None to begin with; the engine does not look at them.
     cdef public object context

@@ -258,21 +258,28 @@ cdef class Transfer(Operation):
         return self.flush()
 
     cdef int tell_headers(self) except -1:
+        """Once, and never behind a chunk, however late the listener came."""
+        if self.headers_told:
+            return 0
+        self.headers_told = True
         raw = PyBytes_FromStringAndSize(self.x.s.head, self.x.s.head_length)
         status = self.x.s.status
         if self.paused or self.held_back:
-            return self.hold((status, raw))
-        if not self.aborted:
+            self.held_back = [(status, raw), *(self.held_back or ())]
+        elif not self.aborted:
             self._headers(status, raw)
         return 0
 
     cdef int tell_chunk(self, chunk) except -1:
+        if word_get(&self.x.wants) & WANT_HEADERS:
+            self.tell_headers()
         if self.paused or self.held_back:
             return self.hold(chunk)
         return self.give_chunk(chunk)
 
     cdef int give_chunk(self, chunk) except -1:
         self.x.unread -= len(chunk)
+        self.headers_told = True
         if not self.aborted:
             self._chunk(chunk)
         if self.x.stalled and self.x.unread * 2 <= <size_t>self.pool.c.set.max_buffered:
@@ -287,7 +294,7 @@ cdef class Transfer(Operation):
         if s == NULL or self.aborted or not s.head_done or s.redirecting or s.swallowing:
             return 0
         try:
-            if wants & WANT_HEADERS and self.x.headers_event.kind == 0:
+            if wants & WANT_HEADERS:
                 self.tell_headers()
         finally:
             if wants & WANT_CHUNKS and self.template.c.chunked and s.body != NULL:
