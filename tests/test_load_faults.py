@@ -323,7 +323,7 @@ def told(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 def test_out_of_descriptors_the_run_is_not_valid() -> None:
     with CountingServer() as server:
-        result = told(child(server.url, 40, connections=100, duration=0.3, trust_env=False))
+        result = told(child(server.url, 40, connections=100, requests=3000, trust_env=False))
     assert not result["valid"]
     assert "descriptors" in [one["kind"] for one in result["reasons"]]
     assert "EMFILE" in [one["cause"] for one in result["errors"]]

@@ -253,7 +253,8 @@ def test_public_hosts_count_and_without_an_interface_it_is_offline() -> None:
         client.request(url=private).result(10)
         seen(client)
         shell("ip link add v0 type veth peer name v1", "ip addr add 10.77.0.1/24 dev v0",
-              "ip link set v0 up", "ip link set v1 up")
+              "ip link set v0 up", "ip link set v1 up",
+              "timeout 20 sh -c 'until ip link show v0 | grep -q state.UP; do sleep 0.01; done'")
         seen(client)
         until_counted(client, public)
         seen(client)
