@@ -109,9 +109,8 @@ class HttpWork(Request):
         if self._url.static and all(one.static for one in self._header.values()):
             self._lines = self._lines_of(self._header, {})
             self.made = self._fresh(prepare_url(self._url.render({}), name), self._lines)
-        else:
-            if not self._typeless:
-                self.pattern = _pattern_of(self._url, self._header, self._fresh)
+        elif not self._typeless:
+            self.pattern = _pattern_of(self._url, self._header, self._fresh)
 
     def vary(self, user: User) -> Template:
         """For this user: with its variables, and its cookies."""
