@@ -10,7 +10,7 @@ from tests.sockets import LIMIT, Story, until
 
 HERE = "127.0.0.1"
 
-__all__ = ["HERE", "LIMIT", "TcpStory", "connected", "echo", "failure", "socket", "until"]
+__all__ = ["HERE", "LIMIT", "TcpStory", "connected", "echo", "failure", "socket", "stays", "until"]
 
 
 class TcpStory(Story):
@@ -52,6 +52,12 @@ def echo(peer: Peer) -> None:
         except Gone:
             return
         peer.send(data)
+
+
+def stays(peer: Peer) -> None:
+    """Reads all, and keeps its own side open until the gate is."""
+    peer.until_gone()
+    peer.server.gate.wait(LIMIT)
 
 
 def socket(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import ftnet as ft
-from tests.servers.awkward import AwkwardServer, Peer, closed_port
+from tests.servers.awkward import AwkwardServer, closed_port
 from tests.tcp_sockets import (
     HERE,
     LIMIT,
@@ -16,6 +16,7 @@ from tests.tcp_sockets import (
     connected,
     failure,
     socket,
+    stays,
 )
 
 MEGABYTE = 1 << 20
@@ -42,10 +43,6 @@ def test_write_before_connect_is_an_error_and_nothing_is_queued(
 
 
 def test_write_after_the_end_is_an_error(plain: ft.Client) -> None:
-    def stays(peer: Peer) -> None:
-        peer.until_gone()
-        peer.server.gate.wait(LIMIT)
-
     with AwkwardServer(stays) as server:
         task, story = connected(plain, server)
         task.end()

@@ -15,7 +15,7 @@ import ftnet as ft
 from tests.drivers import turn
 from tests.faults.meetings import MEGABYTE, growth
 from tests.servers.awkward import AwkwardServer, BlackHole, Gone, Peer, closed_port
-from tests.tcp_sockets import HERE, LIMIT, TcpStory, connected, echo, failure, socket, until
+from tests.tcp_sockets import HERE, LIMIT, TcpStory, connected, echo, failure, socket, stays, until
 
 LIMITED = {"max_buffered_bytes": MEGABYTE, "trust_env": False}
 BROKEN = (errno.ECONNRESET, errno.EPIPE)
@@ -148,10 +148,6 @@ def test_close_waits_for_a_slow_peer_longer_than_its_limit(plain: ft.Client) -> 
 
 
 def test_close_does_not_wait_for_ever_for_the_peers_end(plain: ft.Client) -> None:
-    def stays(peer: Peer) -> None:
-        peer.until_gone()
-        peer.server.gate.wait(LIMIT)
-
     with AwkwardServer(stays) as server:
         task, story = connected(plain, server)
         task.write(b"all of it")
