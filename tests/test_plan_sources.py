@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftnet import cli, plan
-from ftnet.plan import PlanError, curl, model, recorded, template
+from ftnet.handshake import basic
+from ftnet.plan import PlanError, curl, model, template
 from tests.servers.counting import CountingServer
 
 SHOP = "https://shop.example"
@@ -394,7 +395,7 @@ def test_a_login_in_a_url_is_kept(tmp_path: Path) -> None:
     sent = [
         step.header["Authorization"] for step in steps(plan.from_urls(saved(tmp_path, "u", text)))
     ]
-    assert sent == [recorded.basic(login) for login in ("me@x:p", "a:b", "me:")]
+    assert sent == [basic(login) for login in ("me@x:p", "a:b", "me:")]
 
 
 def test_a_url_of_curl_is_one(tmp_path: Path) -> None:

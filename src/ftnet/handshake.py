@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from ftnet.results import Headers
 
@@ -155,7 +155,7 @@ def opening(
     if b"user-agent" not in named and user_agent:
         fields.append(b"User-Agent: " + user_agent.encode())
     if login and b"authorization" not in named:
-        fields.append(b"Authorization: Basic " + _basic(login))
+        fields.append(b"Authorization: " + basic(login).encode())
     if protocols:
         fields.append(b"Sec-WebSocket-Protocol: " + ", ".join(protocols).encode("ascii"))
     if deflate is not None:
@@ -169,10 +169,13 @@ def opening(
     return Opening(b"\r\n".join(head), where, tls, accept, protocols, deflate)
 
 
-def _basic(login: str) -> bytes:
-    """User and password of a URL, as RFC 7617 has them."""
+def basic(login: str, *, quoted: bool = True) -> str:
+    """The Authorization field for ``user:password`` (RFC 7617), percent-encoded as in URLs if
+    ``quoted``."""
     user, _, password = login.partition(":")
-    return base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode())
+    text = f"{user}:{password}"
+    secret = unquote_to_bytes(text) if quoted else text.encode()
+    return f"Basic {base64.b64encode(secret).decode()}"
 
 
 def shown_body(body: bytes, header: Headers) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from ftnet.client import VERSION
 from ftnet.errors import redact
 from ftnet.exchange import Exchange, Sent, content, exchange_of, sent
+from ftnet.header import CREDENTIALS
 from ftnet.results import content_charset, to_dict
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSIONS: Final = {"http/1.1": "HTTP/1.1", "h2": "HTTP/2", "quic": "HTTP/3"}
 _UNKNOWN: Final = "unknown"
 #: What Chrome leaves out of the HAR files that it calls sanitized.
-_SENSITIVE: Final = frozenset({"authorization", "cookie", "set-cookie"})
+_SENSITIVE: Final = CREDENTIALS | {"set-cookie"}
 _URLS: Final = frozenset({"location", "content-location"})
 
 

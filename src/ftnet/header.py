@@ -12,7 +12,10 @@ from typing import Any, Final
 from ftnet.body import scalar
 from ftnet.options import TOKEN, shown
 
-__all__ = ["header_lines", "warn_caller"]
+__all__ = ["CREDENTIALS", "header_lines", "warn_caller"]
+
+#: Fields of a request that say who asks, in lower case: for its own origin alone.
+CREDENTIALS: Final = frozenset({"authorization", "cookie"})
 
 _OURS: Final = frozenset(
     {

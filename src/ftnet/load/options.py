@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ftnet.errors import redact
+from ftnet.header import CREDENTIALS
 from ftnet.options import TOKEN, Option, Table, count, merge, word
 from ftnet.settings import CLIENT_SETTINGS, check_client_settings
 from ftnet.url import prepare_url
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Options"]
 
-_CREDENTIALS: Final = frozenset({"authorization", "cookie"})  #: fields that nobody else is told
 _DURATION: Final = 10.0  # s, of a load without another end
 _LONGEST: Final = 30 * 86400.0
 _FASTEST: Final = 100_000_000.0
@@ -144,7 +144,7 @@ class Options:
         out["plan"] = None if self.plan is None else self.plan.name
         out["url"] = redact(self.url)
         out["header"] = {
-            name: "REDACTED" if name.lower() in _CREDENTIALS else value
+            name: "REDACTED" if name.lower() in CREDENTIALS else value
             for name, value in self.header.items()
         }
         out["data"] = len(self.data)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
 
 from ftcore.engine import Engine
 from ftcore.libcurl import HTTP_VERSIONS
 from ftcore.load import Load
 from ftnet.client import VERSION, engine_settings, proxy_of
+from ftnet.handshake import basic
 from ftnet.load.options import Options
 from ftnet.settings import check_client_settings
 
@@ -57,9 +56,7 @@ def head_of(options: Options, user_agent: str) -> bytes:
         if name.lower() not in given:
             lines.append(f"{name}: {value}")
     if at_sign and "authorization" not in given:  # as libcurl sends it
-        user, _, password = login.partition(":")
-        secret = base64.b64encode(unquote_to_bytes(f"{user}:{password}"))
-        lines.append(f"Authorization: Basic {secret.decode()}")
+        lines.append(f"Authorization: {basic(login)}")
     lines += [f"{name}: {value}" for name, value in options.header.items()]
     if options.data or options.method in _WITH_BODY:
         lines.append(f"Content-Length: {len(options.data)}")

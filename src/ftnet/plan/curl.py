@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
-from ftnet.plan.recorded import Asked, basic
+from ftnet.handshake import basic
+from ftnet.plan.recorded import Asked
 
 __all__ = ["goes_on", "parse", "words"]
 
@@ -174,7 +175,7 @@ class _Request:
         self.fields.append((name, value))
 
     def add_user(self, text: str) -> None:
-        self.defaults.append(("Authorization", basic(text)))
+        self.defaults.append(("Authorization", basic(text, quoted=False)))
 
     def add_cookies(self, text: str) -> None:
         if "=" not in text:

@@ -11,7 +11,7 @@ from ftcore.profile import MOMENT_NAMES, Phases
 from ftnet.download import DownloadTask
 from ftnet.plan import template as templates
 from ftnet.plan.answers import Answer
-from ftnet.plan.jar import with_cookie
+from ftnet.plan.jar import keep_cookies, with_cookie
 from ftnet.plan.model import Download, Upload
 from ftnet.plan.urls import whole_url
 from ftnet.plan.work import Work, prepare
@@ -42,10 +42,8 @@ class _Moved:
 
     def _keep_cookies(self, raw: bytes, phases: Phases) -> None:
         """Those of an answer from where the step went; a redirect's are nobody's here."""
-        jar = self._user.jar
-        if jar is not None and not phases.at(_REDIRECTED):
-            jar.take(self._url, Headers(raw).set_cookies)
-            self._user.has_cookies = bool(jar)
+        if not phases.at(_REDIRECTED):
+            keep_cookies(self._user, self._url, Headers(raw))
 
     def _failed(self, outcome: int, phases: Phases | None, os_errno: int, detail: str) -> None:
         self._user.failed(self._work, outcome, os_errno, detail, phases, self._due)

@@ -11,9 +11,10 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from ftnet.header import CREDENTIALS
 from ftnet.plan.model import Plan
 from ftnet.plan.problems import PlanError, Problem
-from ftnet.plan.recorded import CREDENTIALS, Asked, LeftOut, make_plan, read_text
+from ftnet.plan.recorded import Asked, LeftOut, make_plan, read_text
 
 __all__ = ["from_har"]
 

@@ -18,10 +18,11 @@ from ftcore.pattern import Pattern
 from ftcore.profile import MOMENT_NAMES, Phases
 from ftcore.visitor import Request, User, Visit
 from ftnet.body import form_encode
-from ftnet.header import header_lines
+from ftnet.header import CREDENTIALS, header_lines
 from ftnet.http import authority_of, template
 from ftnet.plan import template as templates
 from ftnet.plan.answers import Answer
+from ftnet.plan.jar import keep_cookies
 from ftnet.plan.model import Http
 from ftnet.plan.urls import split_request, whole_url
 from ftnet.plan.work import prepare
@@ -45,7 +46,7 @@ _QUEUED, _ENDED = map(MOMENT_NAMES.index, ("queue_start", "ended"))
 _OF_BODY: Final = frozenset(
     ("content-type", "content-encoding", "content-language", "content-location")
 )
-_PRIVATE: Final = frozenset(("authorization", "cookie", "host"))
+_PRIVATE: Final = CREDENTIALS | {"host"}
 _NO_TYPE: Final = b"content-type:"  # libcurl's word for: not even its own one
 _encode_json: Final = msgspec.json.Encoder().encode
 _Header = dict[str, templates.Template]
@@ -148,9 +149,7 @@ class HttpWork(Request):
     def came(self, visit: Visit, answer: Answer, phases: Phases) -> None:
         """Keeps the cookies, and follows a redirect (RFC 9110 15.4), as the engine does."""
         user = visit.user
-        if user.jar is not None:
-            user.jar.take(visit.url, Headers(answer.raw).set_cookies)
-            user.has_cookies = bool(user.jar)
+        keep_cookies(user, visit.url, Headers(answer.raw))
         target = None
         if self._follow and answer.status in _REDIRECTS and not user.gone:
             target = answer.header("location")

@@ -9,10 +9,14 @@ from __future__ import annotations
 import contextlib
 import time
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-__all__ = ["Jar", "with_cookie"]
+if TYPE_CHECKING:
+    from ftcore.visitor import User
+    from ftnet.results import Headers
+
+__all__ = ["Jar", "keep_cookies", "with_cookie"]
 
 
 class _Cookie(NamedTuple):
@@ -87,6 +91,13 @@ class Jar:
         self._known.clear()
         every = self._cookies.values()
         self._plain = all(one.path == "/" and one.expires == _NEVER for one in every)
+
+
+def keep_cookies(user: User, url: str, header: Headers) -> None:
+    """Into the user's jar, if it has one, with what an answer from `url` sets."""
+    if user.jar is not None:
+        user.jar.take(url, header.set_cookies)
+        user.has_cookies = bool(user.jar)
 
 
 def with_cookie(header: dict[str, str], cookie: str) -> dict[str, str]:

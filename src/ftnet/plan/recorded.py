@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import msgspec
 
+from ftnet.handshake import basic
+from ftnet.header import CREDENTIALS
 from ftnet.plan.model import Http, Plan, Scenario, Step, Upload
 from ftnet.plan.problems import PlanError, Problem
 from ftnet.plan.read import convert
 from ftnet.plan.write import to_mapping
 
-__all__ = ["CREDENTIALS", "Asked", "LeftOut", "basic", "escaped", "make_plan", "read_text"]
+__all__ = ["Asked", "LeftOut", "escaped", "make_plan", "read_text"]
 
 #: What was not taken over, in words; a caller that gives a list is told.
 LeftOut = list[str]
@@ -33,7 +34,6 @@ _HOPS: Final = frozenset(
         "if-modified-since", "if-none-match", "if-match", "if-unmodified-since", "if-range",
     }
 )  # fmt: skip
-CREDENTIALS: Final = frozenset({"authorization", "cookie"})  #: somebody's own
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Asked:
         left = _HOPS if credentials else _HOPS | CREDENTIALS
         login, _, place = urlsplit(self.url).netloc.rpartition("@")
         if login and not any(name.lower() == "authorization" for name, _ in self.header):
-            self.header.append(("Authorization", basic(unquote(login))))
+            self.header.append(("Authorization", basic(login)))
         own = {("host", place.lower())}
         self.header = [
             (name, value)
@@ -76,12 +76,6 @@ class Asked:
             and not name.lower().startswith((":", "sec-", "proxy-"))
             and (name.lower(), value.lower()) not in own
         ]
-
-
-def basic(login: str) -> str:
-    """The Authorization field of ``user:password`` (RFC 7617)."""
-    user, _, password = login.partition(":")
-    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def escaped(text: str) -> str:
@@ -141,7 +135,7 @@ def _common_header(asked: Sequence[Asked]) -> dict[str, str]:
     """Fields that all requests have with the same value."""
     if len(asked) < 2:
         return {}
-    own = {"content-type", "cookie", "authorization"}
+    own = CREDENTIALS | {"content-type"}
     common = {name: value for name, value in asked[0].fields.items() if name.lower() not in own}
     for one in asked[1:]:
         there = {(name.lower(), value) for name, value in one.fields.items()}

@@ -16,7 +16,7 @@ from ftcore.profile import MOMENT_NAMES, Phases
 from ftnet.errors import Errno, FtError
 from ftnet.plan import template as templates
 from ftnet.plan.answers import Answer
-from ftnet.plan.jar import with_cookie
+from ftnet.plan.jar import keep_cookies, with_cookie
 from ftnet.plan.model import Action, Socket, Tcp, Udp, WebSocket
 from ftnet.plan.urls import for_websocket, whole_url
 from ftnet.plan.work import Work, prepare
@@ -388,9 +388,7 @@ class WebSocketTalk(Talk):
 
     def opened(self, event: Any = None) -> None:
         self._phases = event.profile._phases
-        if self.user.jar is not None:
-            self.user.jar.take(self._page, event.header.set_cookies)
-            self.user.has_cookies = bool(self.user.jar)
+        keep_cookies(self.user, self._page, event.header)
         super().opened()
 
     def send(self, data: str | bytes) -> None:
